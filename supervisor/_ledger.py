@@ -1,0 +1,158 @@
+"""Looking: jobs, lists, logs and counters, as they stand now. Nothing here changes anything."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import attrs
+import trio
+
+from ._engine import Engine
+from ._entry import Entry
+from ._errors import InvalidArguments, JobNotFound
+from ._model import Job, JobFilter, JobPage, JobState, LogEntry, LogPage, Statistics
+from ._options import check_count
+from ._records import Final
+from ._view import job_view
+from ._watch import matches
+from .abc import Stored
+
+__all__ = ["Ledger"]
+
+PAGE_LIMIT = 1000
+LINES_LIMIT = 10_000
+PAGE_BYTES = 512 * 1024
+"""Characters in a page of log lines: it must fit into one message."""
+
+
+class Ledger:
+    """Reads what the engine and its store hold."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._store = engine.store
+
+    def stored(self, job_id: str) -> Stored:
+        """The job with exactly this id, live or finished.
+
+        Raises:
+            JobNotFound: nobody knows it.
+        """
+        known = self._engine.live.get(job_id) or self._store.get(job_id)
+        if known is None:
+            raise self.not_found(job_id)
+        return known
+
+    def not_found(self, job_id: str) -> JobNotFound:
+        """The error, with ids that begin alike."""
+        looked_at = itertools.islice(self._store.scan(), PAGE_LIMIT)
+        ids = (stored.spec.id for _, stored in looked_at)
+        like = list(itertools.islice((id for id in ids if job_id and id.startswith(job_id)), 5))
+        hint = f"; there are {', '.join(like)}" if like else "; list shows the jobs there are"
+        return JobNotFound(f"no job {job_id[:128]!r} is known{hint}", similar=like)
+
+    def view(self, stored: Stored) -> Job:
+        """The public record."""
+        _, lines, dropped = self._store.logs(stored.spec.id, 0, 0)
+        return job_view(
+            stored.spec,
+            stored.record,
+            stored.seq,
+            now=trio.current_time(),
+            progress=stored.latest_progress if isinstance(stored, Entry) else None,
+            log_lines=lines,
+            log_dropped=dropped,
+        )
+
+    def meant(self, filter: JobFilter) -> Sequence[str]:
+        """The ids that a bulk request is about: those it names, or the live jobs it describes."""
+        if filter.job_ids is not None and attrs.evolve(filter, job_ids=None) == JobFilter():
+            return tuple(dict.fromkeys(filter.job_ids))
+        live = self._engine.live.values()
+        return [entry.spec.id for entry in live if _fits(filter, entry)]
+
+    def page(self, filter: JobFilter | None, limit: int, cursor: str | None) -> JobPage:
+        """Jobs in order of acceptance. A paged list keeps its first page's `seq`.
+
+        Raises:
+            InvalidArguments: the limit or cursor is wrong.
+        """
+        check_count("limit", limit, 1, PAGE_LIMIT)
+        instance = self._store.instance
+        seq, after = (self._store.head_seq, 0) if cursor is None else self._parse(cursor)
+        jobs: list[Job] = []
+        for place, stored in self._store.scan(after):
+            if not _fits(filter, stored):
+                continue
+            if len(jobs) == limit:
+                return JobPage(tuple(jobs), instance, seq, f"{instance}.{seq}.{after}")
+            jobs.append(self.view(self._engine.live.get(stored.spec.id, stored)))
+            after = place
+        return JobPage(tuple(jobs), instance, seq)
+
+    def _parse(self, cursor: str) -> tuple[int, int]:
+        instance, _, rest = cursor.partition(".")
+        seq, _, after = rest.partition(".")
+        if instance != self._store.instance or not (_is_count(seq) and _is_count(after)):
+            raise InvalidArguments(
+                "cursor is not one of this supervisor's; begin the list again without a cursor",
+                path="$.cursor",
+            )
+        return int(seq), int(after)
+
+    def log_page(self, job_id: str, since: int, limit: int) -> LogPage:
+        """Lines of a job's log numbered above `since`.
+
+        Raises:
+            JobNotFound: nobody knows the id.
+            InvalidArguments: `since` or `limit` is wrong.
+        """
+        check_count("limit", limit, 1, LINES_LIMIT)
+        check_count("since", since, 0, 2**63)
+        known = self.stored(job_id)
+        entries, lines, _ = self._store.logs(job_id, since, limit)
+        entries = _fitting(entries)
+        following = entries[-1].n if entries else max(since, lines)
+        eof = isinstance(known.record, Final) and following >= lines
+        return LogPage(entries=tuple(entries), next=following, eof=eof)
+
+    def statistics(self) -> Statistics:
+        """Counters, and the position."""
+        engine = self._engine
+        counts: dict[str, int] = dict.fromkeys(JobState, 0)
+        for _, stored in self._store.scan():
+            counts[stored.record.state] += 1
+        return Statistics(
+            instance=self._store.instance,
+            seq=self._store.head_seq,
+            jobs=counts,
+            slots=engine.slots,
+            slots_used=engine.slots_used,
+            tombstones=len(self._store.tombstones(engine.wall())),
+            watchers=len(engine.watchers),
+            log_bytes=self._store.log_bytes,
+            accepting=engine.closing is None,
+        )
+
+
+def _fits(filter: JobFilter | None, stored: Stored) -> bool:
+    if filter is None:
+        return True
+    if filter.state is not None and stored.record.state not in filter.state:
+        return False
+    return matches(filter, stored.spec)
+
+
+def _fitting(entries: Sequence[LogEntry]) -> Sequence[LogEntry]:
+    """As many of the first lines as a page may hold, and at least one."""
+    size = 0
+    for place, entry in enumerate(entries):
+        size += len(entry.text) + len(entry.base64 or "")
+        if size > PAGE_BYTES and place:
+            return entries[:place]
+    return entries
+
+
+def _is_count(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) < 20

@@ -1,0 +1,624 @@
+"""The supervisor in this process: what one can ask of it, and what one is told.
+
+The methods that end in `_nowait` decide at once and never block; the async ones are these plus the
+waiting. What they decide, the engine does.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import secrets
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+import attrs
+import trio
+
+from ._engine import CHUNK, Engine
+from ._entry import Entry
+from ._errors import (
+    InvalidArguments,
+    JobIdConflict,
+    JobNotFound,
+    ShuttingDown,
+    SupervisorError,
+)
+from ._ledger import Ledger
+from ._lifecycle import classify_cancel
+from ._model import (
+    CancelOutcome,
+    CancelReply,
+    Cause,
+    Command,
+    ConflictPolicy,
+    Job,
+    JobFilter,
+    JobPage,
+    JobRequest,
+    JobState,
+    LogPage,
+    ReusePolicy,
+    Statistics,
+    Tombstone,
+)
+from ._options import check_choice, check_job_id, check_seconds, check_text
+from ._policy import IdDecision, decide_conflict, decide_reuse, same_request
+from ._records import Final, JobSpec, Record, Request, Stuck
+from ._registry import Registry
+from ._specs import spec_of
+from ._view import certificate_of, request_view, stop_of, when
+from ._watch import Watch
+from .abc import JobControl, JobHandle, Launcher, Store, Stored
+
+__all__ = ["LocalHandle", "SuccessorHandle", "Supervisor"]
+
+TOMBSTONE_SECONDS = 600.0
+"""How long a cancel that came before its job is remembered."""
+
+
+class LocalHandle(JobHandle):
+    """A job of this process."""
+
+    __slots__ = ("_entry", "_owner", "created")
+
+    def __init__(self, owner: Supervisor, entry: Entry, created: bool) -> None:
+        self._owner = owner
+        self._entry = entry
+        self.created = created
+
+    def __repr__(self) -> str:
+        return f"<JobHandle {self.id}: {self.state}>"
+
+    @property
+    def id(self) -> str:
+        return self._entry.spec.id
+
+    @property
+    def state(self) -> JobState:
+        return self._entry.record.state
+
+    @property
+    def record(self) -> Job:
+        return self._owner._ledger.view(self._entry)
+
+    async def cancel(
+        self,
+        *,
+        reason: str | None = None,
+        grace: float | None = None,
+        force: bool = False,
+        wait: str = "accepted",
+        timeout: float | None = None,
+    ) -> CancelReply:
+        return await self._owner._cancel_stored(
+            self._entry,
+            reason=reason,
+            grace=grace,
+            force=force,
+            wait=wait,
+            timeout=timeout,
+        )
+
+    async def wait(self, timeout: float | None = None) -> Job:
+        return await self._owner._wait_final(self._entry, timeout)
+
+    def _exception(self) -> BaseException | None:
+        return self._entry.exception
+
+
+class SuccessorHandle(LocalHandle):
+    """A job that waits for the end of the one it replaces; if it was dropped, that one."""
+
+    __slots__ = ("_predecessor", "_spec")
+
+    def __init__(self, owner: Supervisor, predecessor: Entry, spec: JobSpec) -> None:
+        self._owner = owner
+        self._predecessor = predecessor
+        self._spec = spec
+        self.created = True
+
+    @property
+    def _entry(self) -> Entry:  # type: ignore[override]
+        entry = self._predecessor.successor
+        return entry if entry is not None and entry.spec is self._spec else self._predecessor
+
+    async def wait(self, timeout: float | None = None) -> Job:
+        with trio.fail_after(_or_forever(timeout)):
+            await super().wait()
+            return await super().wait()
+
+
+class Supervisor(JobControl):
+    """Runs jobs, and lets anyone who may cancel them. Made by `open_supervisor`.
+
+    Attributes:
+        registry: the jobs that can be started by name.
+        drained: set once a shutdown was asked for and the last job is gone.
+    """
+
+    def __init__(
+        self,
+        *,
+        registry: Registry,
+        store: Store,
+        launchers: Sequence[Launcher],
+        slots: int | None = None,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self.registry = registry
+        self._engine = Engine(store, launchers, slots=slots, wall=wall)
+        self._ledger = Ledger(self._engine)
+        self._id_prefix = f"j{secrets.token_hex(2)}-"
+        self._id_numbers = itertools.count(1)
+
+    def __repr__(self) -> str:
+        state = "open" if self.accepting else "closing"
+        return f"<Supervisor {self.instance} {state}: {len(self._engine.live)} live jobs>"
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[Supervisor]:
+        """The supervisor's lifetime; see `open_supervisor`."""
+        async with self._engine.open():
+            yield self
+
+    @property
+    def instance(self) -> str:
+        """Names the history that `seq` counts in."""
+        return self._engine.store.instance
+
+    @property
+    def head_seq(self) -> int:
+        """The number of the newest event."""
+        return self._engine.store.head_seq
+
+    @property
+    def accepting(self) -> bool:
+        """Whether new jobs are taken."""
+        return self._engine.closing is None
+
+    @property
+    def drained(self) -> trio.Event:
+        """Set once a shutdown was asked for and the last job is gone."""
+        return self._engine.drained
+
+    # --- start ---------------------------------------------------------------------------------
+
+    async def start(
+        self,
+        work: str | Command | Callable[..., Awaitable[Any]],
+        /,
+        *arguments: Any,
+        args: Mapping[str, Any] | None = None,
+        job_id: str | None = None,
+        name: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        grace: float | None = None,
+        notice: float | None = None,
+        timeout: float | None = None,
+        on_disconnect: str | None = None,
+        id_conflict_policy: str = "use_existing",
+        id_reuse_policy: str = "use_existing",
+        if_remembered: str = "cancel",
+        requester: str = "local",
+    ) -> LocalHandle:
+        await trio.lowlevel.checkpoint_if_cancelled()
+        request = JobRequest(
+            work,
+            arguments,
+            args=args,
+            job_id=job_id,
+            name=name,
+            labels=labels,
+            grace=grace,
+            notice=notice,
+            timeout=timeout,
+            on_disconnect=on_disconnect,
+            id_conflict_policy=id_conflict_policy,
+            id_reuse_policy=id_reuse_policy,
+            if_remembered=if_remembered,
+        )
+        handle = self.start_nowait(request, requester=requester)
+        # Shielded: a caller that is cancelled now has started the job, and shall hold it.
+        await trio.lowlevel.cancel_shielded_checkpoint()
+        return handle
+
+    async def start_many(
+        self, requests: Iterable[JobRequest], *, requester: str = "local"
+    ) -> Sequence[JobHandle | SupervisorError]:
+        answers: list[JobHandle | SupervisorError] = []
+        for number, request in enumerate(requests):
+            if number % CHUNK == 0:
+                await trio.lowlevel.checkpoint()
+            try:
+                answers.append(self.start_nowait(request, requester=requester))
+            except SupervisorError as exc:
+                answers.append(exc)
+        await trio.lowlevel.cancel_shielded_checkpoint()
+        return answers
+
+    def start_nowait(self, request: JobRequest, *, requester: str = "local") -> LocalHandle:
+        """Register a job; it can be cancelled from now on.
+
+        Raises:
+            What `JobControl.start` raises.
+        """
+        engine = self._engine
+        if engine.closing is not None:
+            raise ShuttingDown("the supervisor is shutting down and takes no new jobs")
+        spec = spec_of(
+            request,
+            job_id=f"{self._id_prefix}{next(self._id_numbers)}",
+            registry=self.registry,
+            launchers=engine.launchers,
+            requester=requester,
+            now=engine.now(),
+        )
+        if request.job_id is None and engine.store.get(spec.id) is None:
+            return LocalHandle(self, engine.admit(spec), True)
+        return self._start_known(spec, request)
+
+    def _start_known(self, spec: JobSpec, request: JobRequest) -> LocalHandle:
+        """A start with an id of the caller's: it may be known already, as a job or a tombstone."""
+        conflict = check_choice("id_conflict_policy", ConflictPolicy, request.id_conflict_policy)
+        reuse = check_choice("id_reuse_policy", ReusePolicy, request.id_reuse_policy)
+        _check_word("if_remembered", request.if_remembered, "cancel", "run")
+        live = self._engine.live.get(spec.id)
+        if live is not None:
+            return self._start_over_live(live, spec, conflict)
+        ended = self._engine.store.get(spec.id)
+        if ended is None:
+            return self._start_new(spec, 1, None, request)
+        match decide_reuse(reuse, ended.record.state, same=same_request(ended.spec, spec)):
+            case IdDecision.USE_EXISTING:
+                return LocalHandle(self, self._finished_entry(ended), False)
+            case IdDecision.NEXT_ATTEMPT:
+                return self._start_new(spec, ended.record.attempt + 1, ended.record, request)
+        raise JobIdConflict(
+            f"job {spec.id} has ended ({ended.record.state}); choose another id, "
+            "or start with id_reuse_policy='allow'",
+            job_id=spec.id,
+            state=ended.record.state,
+        )
+
+    def _start_over_live(self, live: Entry, spec: JobSpec, policy: ConflictPolicy) -> LocalHandle:
+        match decide_conflict(policy, same=same_request(live.spec, spec)):
+            case IdDecision.USE_EXISTING:
+                return LocalHandle(self, live, False)
+            case IdDecision.REPLACE:
+                return self._replace(live, spec)
+        raise JobIdConflict(
+            f"job {spec.id} is {live.record.state}; choose another id, cancel it first, "
+            "or start with id_conflict_policy='replace'",
+            job_id=spec.id,
+            state=live.record.state,
+        )
+
+    def _replace(self, live: Entry, successor: JobSpec) -> LocalHandle:
+        """The successor is a field of the live record, and starts after its confirmed death."""
+        request = Request(
+            successor.requester,
+            "replaced by a new start",
+            Cause.REPLACED,
+            successor.created,
+            live.spec.grace,
+            False,
+        )
+        self._engine.stop(live, request, successor=successor)
+        return SuccessorHandle(self, live, successor)
+
+    def _start_new(
+        self, spec: JobSpec, attempt: int, previous: Record | None, request: JobRequest
+    ) -> LocalHandle:
+        engine = self._engine
+        tombstone = engine.store.take(spec.id, spec.created.wall)
+        if tombstone is None or request.if_remembered == "run":
+            return LocalHandle(self, engine.admit(spec, attempt, previous), True)
+        return LocalHandle(self, engine.bury(spec, attempt, previous, tombstone), True)
+
+    def _finished_entry(self, stored: Stored) -> Entry:
+        entry = Entry(self._engine, stored.spec, stored.record)
+        entry.seq = stored.seq
+        return entry
+
+    # --- cancel --------------------------------------------------------------------------------
+
+    async def cancel(
+        self,
+        job_id: str,
+        *,
+        reason: str | None = None,
+        grace: float | None = None,
+        force: bool = False,
+        attempt: int | None = None,
+        wait: str = "accepted",
+        timeout: float | None = None,
+        if_unknown: str = "error",
+        requester: str = "local",
+    ) -> CancelReply:
+        await trio.lowlevel.checkpoint_if_cancelled()
+        seconds = _check_wait(wait, timeout)
+        live = self._engine.live.get(job_id)
+        reply = self.cancel_nowait(
+            job_id,
+            reason=reason,
+            grace=grace,
+            force=force,
+            attempt=attempt,
+            if_unknown=if_unknown,
+            requester=requester,
+        )
+        return await self._answer(reply, live, wait, seconds)
+
+    async def _cancel_stored(
+        self,
+        entry: Entry,
+        *,
+        reason: str | None,
+        grace: float | None,
+        force: bool,
+        wait: str,
+        timeout: float | None,
+    ) -> CancelReply:
+        """Cancel just this attempt, whatever has taken its id meanwhile."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        seconds = _check_wait(wait, timeout)
+        reply = self._cancel_known(
+            entry, *_check_request(reason, grace), force, "local", Cause.USER
+        )
+        return await self._answer(reply, entry, wait, seconds)
+
+    async def _answer(
+        self, reply: CancelReply, entry: Entry | None, wait: str, seconds: float
+    ) -> CancelReply:
+        if wait == "accepted" or entry is None or reply.outcome is CancelOutcome.STALE_ATTEMPT:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+            return reply
+        return await self._when_gone(reply, entry, seconds)
+
+    async def _when_gone(self, reply: CancelReply, entry: Entry, seconds: float) -> CancelReply:
+        """The reply once the job is final or stuck, or `seconds` are over."""
+        with trio.move_on_after(seconds):
+            while not isinstance(entry.record, (Final, Stuck)):
+                await entry.wait_changed()
+        return attrs.evolve(
+            reply, job=self._ledger.view(entry), certificate=certificate_of(entry.record)
+        )
+
+    def cancel_nowait(
+        self,
+        job_id: str,
+        *,
+        reason: str | None = None,
+        grace: float | None = None,
+        force: bool = False,
+        attempt: int | None = None,
+        if_unknown: str = "error",
+        requester: str = "local",
+        cause: Cause = Cause.USER,
+    ) -> CancelReply:
+        """Take a cancel request; its effect has begun when this returns.
+
+        Raises:
+            What `JobControl.cancel` raises.
+        """
+        reason, grace = _check_request(reason, grace)
+        _check_word("if_unknown", if_unknown, "error", "remember")
+        known = self._engine.live.get(job_id) or self._engine.store.get(job_id)
+        if known is None:
+            return self._cancel_unknown(job_id, reason, if_unknown, requester)
+        if attempt is not None and attempt != known.record.attempt:
+            return self._reply(CancelOutcome.STALE_ATTEMPT, known)
+        return self._cancel_known(known, reason, grace, force, requester, cause)
+
+    def _cancel_known(
+        self,
+        known: Stored,
+        reason: str | None,
+        grace: float | None,
+        force: bool,
+        requester: str,
+        cause: Cause,
+    ) -> CancelReply:
+        effective = known.spec.grace if grace is None else grace
+        request = Request(requester, reason, cause, self._engine.now(), effective, force)
+        if isinstance(known.record, Final):
+            return self._reply(classify_cancel(known.record, request, grace_given=False)[0], known)
+        assert isinstance(known, Entry)
+        stop = stop_of(known.record)
+        outcome = self._engine.stop(known, request, grace_given=grace is not None)
+        dropped = stop is not None and stop.successor is not None
+        return self._reply(outcome, known, successor_dropped=dropped)
+
+    def _cancel_unknown(
+        self, job_id: str, reason: str | None, if_unknown: str, requester: str
+    ) -> CancelReply:
+        check_job_id(job_id)
+        if if_unknown == "error":
+            raise self._ledger.not_found(job_id)
+        now = self._engine.wall()
+        tombstone = Tombstone(
+            job_id=job_id,
+            reason=reason,
+            requester=requester,
+            recorded_at=when(now),
+            expires_at=when(now + TOMBSTONE_SECONDS),
+        )
+        self._engine.store.remember(tombstone, now)
+        return CancelReply(outcome=CancelOutcome.RECORDED, job_id=job_id, seq=self.head_seq)
+
+    def _reply(
+        self, outcome: CancelOutcome, known: Stored, *, successor_dropped: bool = False
+    ) -> CancelReply:
+        stop = stop_of(known.record)
+        return CancelReply(
+            outcome=outcome,
+            job_id=known.spec.id,
+            seq=self.head_seq,
+            job=self._ledger.view(known),
+            first_request=None if stop is None else request_view(stop.first),
+            certificate=certificate_of(known.record),
+            successor_dropped=successor_dropped,
+        )
+
+    async def cancel_many(
+        self,
+        filter: JobFilter,
+        *,
+        reason: str | None = None,
+        grace: float | None = None,
+        force: bool = False,
+        wait: str = "accepted",
+        timeout: float | None = None,
+        requester: str = "local",
+    ) -> Sequence[CancelReply | SupervisorError]:
+        await trio.lowlevel.checkpoint()
+        reason, grace = _check_request(reason, grace)
+        deadline = trio.current_time() + _check_wait(wait, timeout)
+        asked: list[tuple[Entry | None, CancelReply | SupervisorError]] = []
+        for number, job_id in enumerate(self._ledger.meant(filter), 1):
+            live = self._engine.live.get(job_id)
+            try:
+                known = self._ledger.stored(job_id)
+                reply = self._cancel_known(known, reason, grace, force, requester, Cause.USER)
+                asked.append((live, reply))
+            except JobNotFound as exc:
+                asked.append((None, exc))
+            if number % CHUNK == 0:
+                await trio.lowlevel.checkpoint()
+        if wait == "accepted":
+            return [answer for _, answer in asked]
+        return [
+            await self._when_gone(answer, entry, max(0.0, deadline - trio.current_time()))
+            if isinstance(answer, CancelReply) and entry is not None
+            else answer
+            for entry, answer in asked
+        ]
+
+    # --- look and wait ---------------------------------------------------------------------------
+
+    async def get(self, job_id: str) -> Job:
+        await trio.lowlevel.checkpoint()
+        return self.get_nowait(job_id)
+
+    def get_nowait(self, job_id: str) -> Job:
+        """The job with this id.
+
+        Raises:
+            JobNotFound: nobody knows it.
+        """
+        return self._ledger.view(self._ledger.stored(job_id))
+
+    async def list(
+        self, filter: JobFilter | None = None, *, limit: int = 100, cursor: str | None = None
+    ) -> JobPage:
+        await trio.lowlevel.checkpoint()
+        return self.list_nowait(filter, limit=limit, cursor=cursor)
+
+    def list_nowait(
+        self, filter: JobFilter | None = None, *, limit: int = 100, cursor: str | None = None
+    ) -> JobPage:
+        """A page of jobs in order of acceptance; what `JobControl.list` returns and raises."""
+        return self._ledger.page(filter, limit, cursor)
+
+    async def logs(self, job_id: str, *, since: int = 0, limit: int = 1000) -> LogPage:
+        await trio.lowlevel.checkpoint()
+        return self.logs_nowait(job_id, since=since, limit=limit)
+
+    def logs_nowait(self, job_id: str, *, since: int = 0, limit: int = 1000) -> LogPage:
+        """Lines of the job's log; what `JobControl.logs` returns and raises."""
+        return self._ledger.log_page(job_id, since, limit)
+
+    async def statistics(self) -> Statistics:
+        await trio.lowlevel.checkpoint()
+        return self.statistics_nowait()
+
+    def statistics_nowait(self) -> Statistics:
+        """Counters, and the position."""
+        return self._ledger.statistics()
+
+    def tombstones(self) -> Sequence[Tombstone]:
+        """The cancels that wait for their jobs, oldest first."""
+        return self._engine.store.tombstones(self._engine.wall())
+
+    async def wait(self, job_id: str, timeout: float | None = None) -> Job:
+        known = self._ledger.stored(job_id)
+        if isinstance(known, Entry):
+            return await self._wait_final(known, timeout)
+        await trio.lowlevel.checkpoint()
+        return self._ledger.view(known)
+
+    async def _wait_final(self, entry: Entry, timeout: float | None) -> Job:
+        seconds = _or_forever(timeout)
+        if isinstance(entry.record, Final):
+            await trio.lowlevel.checkpoint()
+        else:
+            with trio.fail_after(seconds):
+                while not isinstance(entry.record, Final):
+                    await entry.wait_changed()
+        return self._ledger.view(entry)
+
+    def watch(
+        self,
+        since: int | None = None,
+        *,
+        filter: JobFilter | None = None,
+        logs: bool = False,
+        progress: bool = False,
+    ) -> AbstractAsyncContextManager[Watch]:
+        @asynccontextmanager
+        async def watching() -> AsyncIterator[Watch]:
+            await trio.lowlevel.checkpoint()
+            from_seq = self.head_seq if since is None else since
+            with self._engine.watchers.open(
+                self._engine.store.events(from_seq),
+                instance=self.instance,
+                from_seq=from_seq,
+                filter=filter,
+                logs=logs,
+                progress=progress,
+            ) as watch:
+                yield watch
+
+        return watching()
+
+    # --- shutdown --------------------------------------------------------------------------------
+
+    async def shutdown(self, mode: str = "cancel", *, grace: float | None = None) -> None:
+        self.shutdown_nowait(mode, grace=grace)
+        await trio.lowlevel.checkpoint()
+
+    def shutdown_nowait(self, mode: str = "cancel", *, grace: float | None = None) -> None:
+        """Take no new jobs; "cancel" those there are, or "drain": let them end by themselves.
+
+        A later "cancel" overrides an earlier "drain". `drained` is set when the last job is gone.
+
+        Raises:
+            InvalidArguments: the mode or grace is wrong.
+        """
+        _check_word("mode", mode, "cancel", "drain")
+        self._engine.close(mode, None if grace is None else check_seconds("grace", grace))
+
+
+def _check_request(reason: str | None, grace: float | None) -> tuple[str | None, float | None]:
+    return (
+        None if reason is None else check_text("reason", reason),
+        None if grace is None else check_seconds("grace", grace),
+    )
+
+
+def _check_wait(wait: str, timeout: float | None) -> float:
+    _check_word("wait", wait, "accepted", "finished")
+    return _or_forever(timeout)
+
+
+def _check_word(name: str, value: str, *words: str) -> None:
+    if value not in words:
+        listed = " or ".join(repr(word) for word in words)
+        raise InvalidArguments(f"{name} must be {listed}, not {value!r}", path=f"$.{name}")
+
+
+def _or_forever(timeout: float | None) -> float:
+    return math.inf if timeout is None else check_seconds("timeout", timeout)

@@ -1,0 +1,1 @@
+"""Where jobs, events and logs are kept."""
