@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ._client import Client
+from ._connect import connect
 from ._context import JobContext, current_job
 from ._errors import (
     AmbiguousJobId,
@@ -58,6 +60,7 @@ from ._model import (
 )
 from ._open import open_supervisor
 from ._registry import RegisteredJob, Registry
+from ._server import Address, Auth, Limits, Token, serve
 from ._supervisor import Supervisor
 from .abc import JobControl, JobHandle, JobWatch
 
@@ -66,12 +69,15 @@ __distribution__ = "trio-supervisor"
 __version__ = "0.1.0"
 
 __all__ = [
+    "Address",
     "AmbiguousJobId",
+    "Auth",
     "CancelOutcome",
     "CancelReply",
     "CancelRequest",
     "Cause",
     "Certificate",
+    "Client",
     "Command",
     "ConflictPolicy",
     "ConnectionLost",
@@ -96,6 +102,7 @@ __all__ = [
     "JobTimedOut",
     "JobWatch",
     "LaunchError",
+    "Limits",
     "LogEntry",
     "LogPage",
     "LogsLagged",
@@ -116,12 +123,15 @@ __all__ = [
     "Strength",
     "Supervisor",
     "SupervisorError",
+    "Token",
     "Tombstone",
     "Unauthenticated",
     "UnknownJobName",
     "UnsuccessfulJob",
     "Unsupported",
     "VersionNotSupported",
+    "connect",
     "current_job",
     "open_supervisor",
+    "serve",
 ]

@@ -11,10 +11,20 @@ import trio
 from ._engine import Engine
 from ._entry import Entry
 from ._errors import InvalidArguments, JobNotFound
-from ._model import Job, JobFilter, JobPage, JobState, LogEntry, LogPage, Statistics
+from ._model import (
+    CancelOutcome,
+    CancelReply,
+    Job,
+    JobFilter,
+    JobPage,
+    JobState,
+    LogEntry,
+    LogPage,
+    Statistics,
+)
 from ._options import check_count
-from ._records import Final
-from ._view import job_view
+from ._records import Final, Record
+from ._view import certificate_of, job_view, request_view, stop_of
 from ._watch import matches
 from .abc import Stored
 
@@ -52,12 +62,32 @@ class Ledger:
         hint = f"; there are {', '.join(like)}" if like else "; list shows the jobs there are"
         return JobNotFound(f"no job {job_id[:128]!r} is known{hint}", similar=like)
 
-    def view(self, stored: Stored) -> Job:
-        """The public record."""
+    def reply(
+        self,
+        outcome: CancelOutcome,
+        known: Stored,
+        record: Record,
+        seq: int,
+        successor_dropped: bool = False,
+    ) -> CancelReply:
+        """The answer to a cancel request, with the record as it was at the moment of answering."""
+        stop = stop_of(record)
+        return CancelReply(
+            outcome=outcome,
+            job_id=known.spec.id,
+            seq=seq,
+            job=self.view(known, record),
+            first_request=None if stop is None else request_view(stop.first),
+            certificate=certificate_of(record),
+            successor_dropped=successor_dropped,
+        )
+
+    def view(self, stored: Stored, record: Record | None = None) -> Job:
+        """The public record: as it is now, or as it was."""
         _, lines, dropped = self._store.logs(stored.spec.id, 0, 0)
         return job_view(
             stored.spec,
-            stored.record,
+            stored.record if record is None else record,
             stored.seq,
             now=trio.current_time(),
             progress=stored.latest_progress if isinstance(stored, Entry) else None,

@@ -514,7 +514,7 @@ class Statistics:
     instance: str
     seq: int
     jobs: Mapping[str, int]
-    slots: int | None
+    slots: int | None = None
     slots_used: int
     tombstones: int
     watchers: int

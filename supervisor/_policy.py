@@ -37,9 +37,14 @@ class IdDecision(Enum):
 
 
 def same_request(one: JobSpec, other: JobSpec) -> bool:
-    """Whether two specs ask for the same work, so that the second is a retry of the first."""
+    """Whether two specs ask for the same work, so that the second is a retry of the first.
+
+    The same name and arguments, or the same command, cwd and env, or the same callable.
+    """
     try:
-        return one.kind == other.kind and bool(one.identity == other.identity)
+        if one.identity is not None or other.identity is not None:
+            return bool(one.identity == other.identity)
+        return bool(one.work == other.work and one.arguments == other.arguments)
     except Exception:  # an argument whose comparison fails is not equal to anything
         return False
 

@@ -58,8 +58,8 @@ class Instant(msgspec.Struct, frozen=True, gc=False):
 class JobSpec(msgspec.Struct, frozen=True, eq=False):
     """What was asked for; never changes during an attempt.
 
-    `identity` is what makes two requests the same one (name or command, args, cwd, env;
-    a callable by identity): a repeated start with an equal identity is a retry.
+    `identity` is what makes two requests the same one where that is not `work` and `arguments`: of
+    a registered job its name and what it was given.
     """
 
     id: str

@@ -42,10 +42,8 @@ def spec_of(
             "args={...} belongs to a registered job; give a callable its arguments by position",
             path="$.args",
         )
-    work, arguments = request.work, request.arguments
-    return _spec(
-        request, job_id, work, (work, arguments), _launcher_for(work, launchers), requester, now
-    )
+    work = request.work
+    return _spec(request, job_id, work, None, _launcher_for(work, launchers), requester, now)
 
 
 def _registered(

@@ -12,9 +12,8 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any
+from typing import Any, NamedTuple, overload
 
-import attrs
 import trio
 
 from ._engine import CHUNK, Engine
@@ -49,7 +48,7 @@ from ._policy import IdDecision, decide_conflict, decide_reuse, same_request
 from ._records import Final, JobSpec, Record, Request, Stuck
 from ._registry import Registry
 from ._specs import spec_of
-from ._view import certificate_of, request_view, stop_of, when
+from ._view import stop_of, when
 from ._watch import Watch
 from .abc import JobControl, JobHandle, Launcher, Store, Stored
 
@@ -57,6 +56,45 @@ __all__ = ["LocalHandle", "SuccessorHandle", "Supervisor"]
 
 TOMBSTONE_SECONDS = 600.0
 """How long a cancel that came before its job is remembered."""
+
+
+class _Asked(NamedTuple):
+    """What one cancel request did, and the record that it is answered with.
+
+    Records never change, so the wide reply can be made when somebody reads it: in a bulk cancel
+    that is most of the cost.
+    """
+
+    outcome: CancelOutcome
+    known: Stored
+    record: Record
+    seq: int
+    successor_dropped: bool = False
+
+
+class BulkReplies(Sequence[CancelReply | SupervisorError]):
+    """The answers to a bulk cancel, each assembled when it is read."""
+
+    def __init__(self, ledger: Ledger, asked: Sequence[_Asked | SupervisorError]) -> None:
+        self._ledger = ledger
+        self._asked = asked
+
+    def __len__(self) -> int:
+        return len(self._asked)
+
+    @overload
+    def __getitem__(self, index: int) -> CancelReply | SupervisorError: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[CancelReply | SupervisorError]: ...
+
+    def __getitem__(
+        self, index: int | slice
+    ) -> CancelReply | SupervisorError | Sequence[CancelReply | SupervisorError]:
+        if isinstance(index, slice):
+            return BulkReplies(self._ledger, self._asked[index])
+        asked = self._asked[index]
+        return self._ledger.reply(*asked) if isinstance(asked, _Asked) else asked
 
 
 class LocalHandle(JobHandle):
@@ -93,7 +131,7 @@ class LocalHandle(JobHandle):
         wait: str = "accepted",
         timeout: float | None = None,
     ) -> CancelReply:
-        return await self._owner._cancel_stored(
+        return await self._owner._cancel_entry(
             self._entry,
             reason=reason,
             grace=grace,
@@ -340,19 +378,15 @@ class Supervisor(JobControl):
     ) -> CancelReply:
         await trio.lowlevel.checkpoint_if_cancelled()
         seconds = _check_wait(wait, timeout)
-        live = self._engine.live.get(job_id)
-        reply = self.cancel_nowait(
-            job_id,
-            reason=reason,
-            grace=grace,
-            force=force,
-            attempt=attempt,
-            if_unknown=if_unknown,
-            requester=requester,
+        asked = self._ask(
+            job_id, *_check_request(reason, grace), force, attempt, if_unknown, requester
         )
-        return await self._answer(reply, live, wait, seconds)
+        if isinstance(asked, CancelReply):
+            await trio.lowlevel.cancel_shielded_checkpoint()
+            return asked
+        return await self._answer(asked, wait, seconds)
 
-    async def _cancel_stored(
+    async def _cancel_entry(
         self,
         entry: Entry,
         *,
@@ -365,27 +399,40 @@ class Supervisor(JobControl):
         """Cancel just this attempt, whatever has taken its id meanwhile."""
         await trio.lowlevel.checkpoint_if_cancelled()
         seconds = _check_wait(wait, timeout)
-        reply = self._cancel_known(
-            entry, *_check_request(reason, grace), force, "local", Cause.USER
-        )
-        return await self._answer(reply, entry, wait, seconds)
+        asked = self._ask_known(entry, *_check_request(reason, grace), force, "local", Cause.USER)
+        return await self._answer(asked, wait, seconds)
 
-    async def _answer(
-        self, reply: CancelReply, entry: Entry | None, wait: str, seconds: float
-    ) -> CancelReply:
-        if wait == "accepted" or entry is None or reply.outcome is CancelOutcome.STALE_ATTEMPT:
+    async def _answer(self, asked: _Asked, wait: str, seconds: float) -> CancelReply:
+        if wait == "accepted" or asked.outcome is CancelOutcome.STALE_ATTEMPT:
             await trio.lowlevel.cancel_shielded_checkpoint()
-            return reply
-        return await self._when_gone(reply, entry, seconds)
+        else:
+            asked = await self._when_gone(asked, seconds)
+        return self._ledger.reply(*asked)
 
-    async def _when_gone(self, reply: CancelReply, entry: Entry, seconds: float) -> CancelReply:
-        """The reply once the job is final or stuck, or `seconds` are over."""
-        with trio.move_on_after(seconds):
-            while not isinstance(entry.record, (Final, Stuck)):
-                await entry.wait_changed()
-        return attrs.evolve(
-            reply, job=self._ledger.view(entry), certificate=certificate_of(entry.record)
+    async def _when_gone(self, asked: _Asked, seconds: float) -> _Asked:
+        """The answer once the job is final or stuck, or `seconds` are over."""
+        entry = asked.known
+        if not isinstance(entry, Entry):
+            await trio.lowlevel.checkpoint()
+            return asked
+        if not isinstance(entry.record, (Final, Stuck)):
+            with trio.move_on_after(seconds):
+                while not isinstance(entry.record, (Final, Stuck)):
+                    await entry.wait_changed()
+        return asked._replace(record=entry.record)
+
+    async def when_gone(self, reply: CancelReply, timeout: float | None = None) -> CancelReply:
+        """The reply to a cancel once its job is final or stuck, or after `timeout` seconds."""
+        seconds = _or_forever(timeout)
+        known = self._engine.live.get(reply.job_id) or self._engine.store.get(reply.job_id)
+        job = reply.job
+        if known is None or job is None or known.record.attempt != job.attempt:
+            await trio.lowlevel.checkpoint()
+            return reply
+        gone = await self._when_gone(
+            _Asked(reply.outcome, known, known.record, reply.seq, reply.successor_dropped), seconds
         )
+        return self._ledger.reply(*gone)
 
     def cancel_nowait(
         self,
@@ -404,16 +451,31 @@ class Supervisor(JobControl):
         Raises:
             What `JobControl.cancel` raises.
         """
-        reason, grace = _check_request(reason, grace)
+        asked = self._ask(
+            job_id, *_check_request(reason, grace), force, attempt, if_unknown, requester, cause
+        )
+        return asked if isinstance(asked, CancelReply) else self._ledger.reply(*asked)
+
+    def _ask(
+        self,
+        job_id: str,
+        reason: str | None,
+        grace: float | None,
+        force: bool,
+        attempt: int | None,
+        if_unknown: str,
+        requester: str,
+        cause: Cause = Cause.USER,
+    ) -> _Asked | CancelReply:
         _check_word("if_unknown", if_unknown, "error", "remember")
         known = self._engine.live.get(job_id) or self._engine.store.get(job_id)
         if known is None:
             return self._cancel_unknown(job_id, reason, if_unknown, requester)
         if attempt is not None and attempt != known.record.attempt:
-            return self._reply(CancelOutcome.STALE_ATTEMPT, known)
-        return self._cancel_known(known, reason, grace, force, requester, cause)
+            return _Asked(CancelOutcome.STALE_ATTEMPT, known, known.record, self.head_seq)
+        return self._ask_known(known, reason, grace, force, requester, cause)
 
-    def _cancel_known(
+    def _ask_known(
         self,
         known: Stored,
         reason: str | None,
@@ -421,16 +483,17 @@ class Supervisor(JobControl):
         force: bool,
         requester: str,
         cause: Cause,
-    ) -> CancelReply:
+    ) -> _Asked:
         effective = known.spec.grace if grace is None else grace
         request = Request(requester, reason, cause, self._engine.now(), effective, force)
         if isinstance(known.record, Final):
-            return self._reply(classify_cancel(known.record, request, grace_given=False)[0], known)
+            outcome, _ = classify_cancel(known.record, request, grace_given=False)
+            return _Asked(outcome, known, known.record, self.head_seq)
         assert isinstance(known, Entry)
         stop = stop_of(known.record)
         outcome = self._engine.stop(known, request, grace_given=grace is not None)
         dropped = stop is not None and stop.successor is not None
-        return self._reply(outcome, known, successor_dropped=dropped)
+        return _Asked(outcome, known, known.record, self.head_seq, dropped)
 
     def _cancel_unknown(
         self, job_id: str, reason: str | None, if_unknown: str, requester: str
@@ -449,20 +512,6 @@ class Supervisor(JobControl):
         self._engine.store.remember(tombstone, now)
         return CancelReply(outcome=CancelOutcome.RECORDED, job_id=job_id, seq=self.head_seq)
 
-    def _reply(
-        self, outcome: CancelOutcome, known: Stored, *, successor_dropped: bool = False
-    ) -> CancelReply:
-        stop = stop_of(known.record)
-        return CancelReply(
-            outcome=outcome,
-            job_id=known.spec.id,
-            seq=self.head_seq,
-            job=self._ledger.view(known),
-            first_request=None if stop is None else request_view(stop.first),
-            certificate=certificate_of(known.record),
-            successor_dropped=successor_dropped,
-        )
-
     async def cancel_many(
         self,
         filter: JobFilter,
@@ -477,25 +526,21 @@ class Supervisor(JobControl):
         await trio.lowlevel.checkpoint()
         reason, grace = _check_request(reason, grace)
         deadline = trio.current_time() + _check_wait(wait, timeout)
-        asked: list[tuple[Entry | None, CancelReply | SupervisorError]] = []
+        asked: list[_Asked | SupervisorError] = []
         for number, job_id in enumerate(self._ledger.meant(filter), 1):
-            live = self._engine.live.get(job_id)
             try:
                 known = self._ledger.stored(job_id)
-                reply = self._cancel_known(known, reason, grace, force, requester, Cause.USER)
-                asked.append((live, reply))
+                asked.append(self._ask_known(known, reason, grace, force, requester, Cause.USER))
             except JobNotFound as exc:
-                asked.append((None, exc))
+                asked.append(exc)
             if number % CHUNK == 0:
                 await trio.lowlevel.checkpoint()
-        if wait == "accepted":
-            return [answer for _, answer in asked]
-        return [
-            await self._when_gone(answer, entry, max(0.0, deadline - trio.current_time()))
-            if isinstance(answer, CancelReply) and entry is not None
-            else answer
-            for entry, answer in asked
-        ]
+        if wait == "finished":
+            for place, answer in enumerate(asked):
+                if isinstance(answer, _Asked):
+                    left = max(0.0, deadline - trio.current_time())
+                    asked[place] = await self._when_gone(answer, left)
+        return BulkReplies(self._ledger, asked)
 
     # --- look and wait ---------------------------------------------------------------------------
 
