@@ -40,6 +40,8 @@ class FunctionLauncher(Launcher):
             return self.accepts(work.func)
         if isinstance(work, (MethodType, FunctionType)):
             return inspect.iscoroutinefunction(work)
+        if isinstance(work, type):
+            return False  # calling a class makes an object, whatever calling that one would do
         return inspect.iscoroutinefunction(getattr(work, "__call__", None))  # noqa: B004
 
     def open(self) -> AbstractAsyncContextManager[None]:
