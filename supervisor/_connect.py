@@ -123,8 +123,11 @@ async def connect_stream(
                 raised = exc
             nursery.cancel_scope.cancel("the client is closed")
     except BaseExceptionGroup as group:
+        # A KeyboardInterrupt may land in a task of ours: what the block raised is its consequence.
         _, rest = group.split(trio.Cancelled)
-        if rest is not None and raised is None:
+        if rest is not None:
+            raise _only(rest) from None
+        if raised is None:
             raise
     if raised is not None:
         raise raised
@@ -158,6 +161,7 @@ async def _hold_connection(
     The reader of trio-websocket raises if a ping comes in after a local close, for one; nothing
     that it raises may reach the caller's tasks.
     """
+    stands = False
     headers = [] if token is None else [(b"Authorization", f"Bearer {token}".encode())]
     try:
         async with trio.open_nursery() as outside, trio.open_nursery() as nursery:
@@ -183,11 +187,11 @@ async def _hold_connection(
                 await connection.aclose()
             nursery.cancel_scope.cancel()
     except BaseExceptionGroup as group:
-        refused, rest = group.split(trio_websocket.HandshakeError)
-        if refused is not None:
-            raise _refusal(_first(refused)) from None
-        if not isinstance(rest, ExceptionGroup):
-            raise
+        failed, rest = group.split(Exception)
+        if rest is not None:
+            raise rest from None
+        if failed is not None and not stands:
+            raise _refusal(_first(failed)) from None
     finally:
         with trio.CancelScope(shield=True):
             await trio.aclose_forcefully(stream)
@@ -198,6 +202,14 @@ async def _set_when_cancelled(event: trio.Event) -> None:
         await trio.sleep_forever()
     finally:
         event.set()
+
+
+def _only(group: BaseExceptionGroup[Any]) -> BaseException:
+    """What a group holds, if it is only one."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
 
 
 def _first(group: BaseExceptionGroup[Any]) -> BaseException:

@@ -95,6 +95,9 @@ class NoParams:
     """Of a method that takes none."""
 
 
+NO_PARAMS: Final = NoParams()
+
+
 @attrs.frozen(kw_only=True)
 class HelloParams:
     client: Annotated[str, Meta(max_length=256)] | None = None
@@ -403,6 +406,8 @@ def parse_params(method: Method, params: Mapping[str, Any]) -> Any:
         InvalidArguments: a field is unknown, missing, of the wrong type or out of range;
             `data["path"]` says which, `data["allowed"]` what would do where that is a short list.
     """
+    if not params and method.params is NoParams:
+        return NO_PARAMS
     if unknown := _unknown_field(_SHAPES[method.params], params, "$.params"):
         path, known = unknown
         raise InvalidArguments(

@@ -64,8 +64,11 @@ DEPTH_TO_SPARE: Final = 64
 
 
 @cache
-def _names(cls: Any) -> tuple[str, ...]:
+def _names_of(cls: Any) -> tuple[str, ...]:
     return tuple(field.name for field in attrs.fields(cls))
+
+
+_names: Final[Callable[[Any], tuple[str, ...]]] = _names_of
 
 
 def to_wire(value: Any) -> Any:
@@ -82,7 +85,7 @@ def _plain(value: Any, limit: int) -> Any:
 
 
 @cache
-def _converter(cls: Any) -> Callable[[Any, int], Any] | None:
+def _converter_of(cls: Any) -> Callable[[Any, int], Any] | None:
     """What makes JSON values of this type; None: they are that already."""
     if cls is Job:
         return _job_plain
@@ -97,6 +100,10 @@ def _converter(cls: Any) -> Callable[[Any, int], Any] | None:
     if issubclass(cls, (list, tuple)):
         return lambda value, limit: [_plain(item, limit) for item in value]
     return None
+
+
+# mypy takes a type for unhashable here.
+_converter: Final[Callable[[Any], Callable[[Any, int], Any] | None]] = _converter_of
 
 
 def _record_plain(record: Any, limit: int) -> dict[str, Any]:
