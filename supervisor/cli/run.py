@@ -1,0 +1,72 @@
+"""`run`: a job in the foreground, in a server or in this process; Ctrl+C ends all of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from .connection import Target, Where, find_target, gone_server, where_options
+from .jobs_given import Given, JobCommand, Place, job_options, request_of
+from .output import say
+
+__all__ = ["command"]
+
+
+@click.command("run", cls=JobCommand)
+@job_options
+@where_options
+@click.option("--embedded", is_flag=True, help="Without a server, even if there is one.")
+@click.option("--app", metavar="MODULE:ATTR", help="Registry of jobs, for an embedded run.")
+@click.option(
+    "--stop-timeout", type=click.FloatRange(min=0), default=10.0, show_default=True, metavar="S",
+    help="Seconds that code which does not end, embedded, can hold up the exit.",
+)  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print what happens as JSON Lines.")
+def command(
+    given: Given, url: str | None, token_file: Any, embedded: bool, app: str | None,
+    stop_timeout: float, as_json: bool,
+) -> int:  # fmt: skip
+    """Run a job and wait for its end, its output being ours.
+
+    Uses the server that is found, else runs the job in this process. Ctrl+C cancels the job and
+    waits until it is gone; a second one kills it; a third leaves at once.
+
+    \b
+      trio-supervisor run -- make -j8
+      trio-supervisor run fetch url=https://example.org times=3
+    """
+    import trio
+
+    target = None
+    if not (embedded or (app is not None and url is None)):
+        target = find_target(Where(url=url, token_file=token_file))
+        if target is None and (gone := gone_server()) is not None:
+            say(f"the server at {gone} is gone; running the job here")
+    if target is None:
+        return trio.run(_embedded, given, app, as_json, stop_timeout)
+    return trio.run(_in_server, given, target, as_json)
+
+
+async def _embedded(given: Given, app: str | None, as_json: bool, stop_timeout: float) -> int:
+    from .._open import open_supervisor
+    from .._registry import Registry
+    from .app import load_app
+    from .foreground import Foreground
+
+    request = request_of(given, Place.EMBEDDED)
+    registry = Registry() if app is None else load_app(app)
+    async with open_supervisor(registry) as sup:
+        return await Foreground(
+            sup, request, as_json=as_json, embedded=True, stop_timeout=stop_timeout
+        ).run()
+
+
+async def _in_server(given: Given, target: Target, as_json: bool) -> int:
+    from .connection import connected
+    from .foreground import Foreground
+
+    place = Place.HERE if target.local else Place.THERE
+    request = request_of(given, place, on_disconnect="linger")
+    async with connected(target) as client:
+        return await Foreground(client, request, as_json=as_json).run()

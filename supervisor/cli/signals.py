@@ -1,0 +1,65 @@
+"""Ctrl+C, TERM and a closed terminal, counted; each is a request, none is an exception.
+
+The first asks politely, the second forces, the third leaves at once.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager, suppress
+from typing import NoReturn
+
+import trio
+
+__all__ = ["Stops", "code_of_signal", "leave_now", "open_stops"]
+
+ASKING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def code_of_signal(number: int) -> int:
+    """What a shell makes of a death by this signal."""
+    return 128 + number
+
+
+class Stops:
+    """The requests to stop as they come in.
+
+    Attributes:
+        count: how many there were.
+        code: what to exit with, because of the first; None before it.
+    """
+
+    def __init__(self, signals: AsyncIterator[int]) -> None:
+        self._signals = signals
+        self.count = 0
+        self.code: int | None = None
+
+    async def __aiter__(self) -> AsyncIterator[int]:
+        """The number of each: 1, 2, 3, ..."""
+        async for number in self._signals:
+            self.count += 1
+            if self.code is None:
+                self.code = code_of_signal(number)
+            yield self.count
+
+
+@contextmanager
+def open_stops() -> Iterator[Stops]:
+    """Take these signals for the block; those that we were started to ignore stay ignored.
+
+    (`nohup` ignores SIGHUP, a shell ignores SIGINT for what it runs in the background.)
+    """
+    ours = [number for number in ASKING if signal.getsignal(number) is not signal.SIG_IGN]
+    with trio.open_signal_receiver(*ours) as received:
+        yield Stops(received)
+
+
+def leave_now(code: int) -> NoReturn:
+    """End the process where it stands: something in it does not want to end."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):
+            stream.flush()
+    os._exit(code)
