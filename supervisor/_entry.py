@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Entry"]
 
+LINE_LIMIT = 64 * 1024
+"""Characters of one log line; a longer one becomes several, as with a command's output."""
+
 
 class Entry(JobContext):
     """One live job; after its end whoever still holds it sees the final record."""
@@ -47,7 +50,7 @@ class Entry(JobContext):
         self.record = record
         self.seq = 0
         self.running: RunningJob | None = None
-        self.timer: Timer | None = None
+        self.timer: Timer[Entry] | None = None
         self.successor: Entry | None = None
         self.exception: BaseException | None = None
         self.latest_progress: Progress | None = None
@@ -116,4 +119,5 @@ class Entry(JobContext):
 
     def log(self, text: str) -> None:
         for line in str(text).split("\n"):
-            self.owner.on_log(self, "log", line)
+            for start in range(0, len(line) or 1, LINE_LIMIT):
+                self.owner.on_log(self, "log", line[start : start + LINE_LIMIT])

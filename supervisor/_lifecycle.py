@@ -178,21 +178,20 @@ def classify_cancel(
     Returns:
         The outcome to answer with, and the input for `advance` (None: there is nothing to do).
     """
-    match record:
-        case Final(state=JobState.CANCELLED):
-            return CancelOutcome.ALREADY_CANCELLED, None
-        case Final():
-            return CancelOutcome.ALREADY_FINISHED, None
-        case Pending() | Backoff():
-            return CancelOutcome.CANCELLED, Cancel(request, successor)
-        case Starting() | Running():
-            return CancelOutcome.CANCELLING, Cancel(request, successor)
-        case Stuck():
-            return CancelOutcome.STUCK, Join(request, successor)
-        case Cancelling(stop=stop):
-            if _is_stricter(stop, request, grace_given):
-                return CancelOutcome.ESCALATED, Escalate(request, successor)
-            return CancelOutcome.JOINED, Join(request, successor)
+    # In the order in which they come most often: a bulk cancel asks a hundred thousand times.
+    if isinstance(record, (Running, Starting)):
+        return CancelOutcome.CANCELLING, Cancel(request, successor)
+    if isinstance(record, (Pending, Backoff)):
+        return CancelOutcome.CANCELLED, Cancel(request, successor)
+    if isinstance(record, Cancelling):
+        if _is_stricter(record.stop, request, grace_given):
+            return CancelOutcome.ESCALATED, Escalate(request, successor)
+        return CancelOutcome.JOINED, Join(request, successor)
+    if isinstance(record, Stuck):
+        return CancelOutcome.STUCK, Join(request, successor)
+    if record.state is JobState.CANCELLED:
+        return CancelOutcome.ALREADY_CANCELLED, None
+    return CancelOutcome.ALREADY_FINISHED, None
 
 
 def _is_stricter(stop: Stop, request: Request, grace_given: bool) -> bool:
@@ -451,13 +450,19 @@ def _end_stopped(spec: JobSpec, record: Cancelling | Stuck, input: Ended) -> Mov
 # --- what the outcome is ----------------------------------------------------------------------
 
 
+_HOW: dict[type[Exit], How] = {
+    Returned: How.RETURNED,
+    Raised: How.RAISED,
+    LetThrough: How.COOPERATIVE,
+    NeverStarted: How.NEVER_STARTED,
+    Vanished: How.VANISHED,
+}
+
+
 def _outcome_untouched(exit: Exit) -> JobState:
     """By its own result: nobody asked it to stop, or `cancel` did not reach it."""
-    match exit:
-        case Returned() | Exited(code=0):
-            return JobState.SUCCEEDED
-        case _:
-            return JobState.FAILED
+    succeeded = exit.code == 0 if isinstance(exit, Exited) else isinstance(exit, Returned)
+    return JobState.SUCCEEDED if succeeded else JobState.FAILED
 
 
 def _outcome_stopped(exit: Exit, cause: Cause, reached: bool, forced: bool) -> JobState:
@@ -465,13 +470,11 @@ def _outcome_stopped(exit: Exit, cause: Cause, reached: bool, forced: bool) -> J
         return _stopped_state(cause)
     if not reached and not isinstance(exit, NeverStarted):
         return _outcome_untouched(exit)
-    match exit:
-        case Returned():
-            return JobState.SUCCEEDED
-        case Raised():
-            return JobState.TIMED_OUT if cause is Cause.DEADLINE else JobState.FAILED
-        case _:
-            return _stopped_state(cause)
+    if isinstance(exit, Returned):
+        return JobState.SUCCEEDED
+    if isinstance(exit, Raised) and cause is not Cause.DEADLINE:
+        return JobState.FAILED
+    return _stopped_state(cause)
 
 
 def _stopped_state(cause: Cause) -> JobState:
@@ -479,21 +482,11 @@ def _stopped_state(cause: Cause) -> JobState:
 
 
 def _how(exit: Exit, *, asked: bool, forced: bool) -> How:
-    match exit:
-        case Returned():
-            return How.RETURNED
-        case Raised():
-            return How.RAISED
-        case LetThrough():
-            return How.COOPERATIVE
-        case NeverStarted():
-            return How.NEVER_STARTED
-        case Vanished():
-            return How.VANISHED
-        case Exited():
-            if forced:
-                return How.FORCED
-            return How.COOPERATIVE if asked else How.EXITED
+    if not isinstance(exit, Exited):
+        return _HOW[type(exit)]
+    if forced:
+        return How.FORCED
+    return How.COOPERATIVE if asked else How.EXITED
 
 
 # --- the table -----------------------------------------------------------------------------------

@@ -24,17 +24,20 @@ def check_seconds(name: str, value: Any) -> float:
         raise InvalidArguments(
             f"{name} must be a number of seconds, not {type(value).__name__}", path=f"$.{name}"
         )
-    if not (math.isfinite(value) and value >= 0):
+    if not (_is_finite(value) and value >= 0):
         raise InvalidArguments(
-            f"{name} must be a finite number of seconds, 0 or more, not {value!r}", path=f"$.{name}"
+            f"{name} must be a finite number of seconds, 0 or more, not {_clip(value)}",
+            path=f"$.{name}",
         )
     return float(value)
 
 
 def check_number(name: str, value: Any) -> float:
     """A finite number."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise InvalidArguments(f"{name} must be a finite number, not {value!r}", path=f"$.{name}")
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not _is_finite(value):
+        raise InvalidArguments(
+            f"{name} must be a finite number, not {_clip(value)}", path=f"$.{name}"
+        )
     return value
 
 
@@ -97,6 +100,16 @@ def check_text(name: str, value: Any) -> str:
     return value
 
 
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an int that no float can hold
+        return False
+
+
 def _clip(value: Any) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except Exception:  # an int of thousands of digits, or a __repr__ that fails
+        return f"a {type(value).__name__} that cannot be shown"
     return text if len(text) <= 80 else f"{text[:77]}..."

@@ -378,9 +378,7 @@ class Supervisor(JobControl):
     ) -> CancelReply:
         await trio.lowlevel.checkpoint_if_cancelled()
         seconds = _check_wait(wait, timeout)
-        asked = self._ask(
-            job_id, *_check_request(reason, grace), force, attempt, if_unknown, requester
-        )
+        asked = self._ask(job_id, reason, grace, force, attempt, if_unknown, requester)
         if isinstance(asked, CancelReply):
             await trio.lowlevel.cancel_shielded_checkpoint()
             return asked
@@ -399,27 +397,31 @@ class Supervisor(JobControl):
         """Cancel just this attempt, whatever has taken its id meanwhile."""
         await trio.lowlevel.checkpoint_if_cancelled()
         seconds = _check_wait(wait, timeout)
-        asked = self._ask_known(entry, *_check_request(reason, grace), force, "local", Cause.USER)
+        _check_request(reason, grace)
+        asked = self._ask_known(
+            entry,
+            self._request(entry, reason, grace, force, "local"),
+            grace_given=grace is not None,
+        )
         return await self._answer(asked, wait, seconds)
 
     async def _answer(self, asked: _Asked, wait: str, seconds: float) -> CancelReply:
         if wait == "accepted" or asked.outcome is CancelOutcome.STALE_ATTEMPT:
             await trio.lowlevel.cancel_shielded_checkpoint()
         else:
-            asked = await self._when_gone(asked, seconds)
+            await trio.lowlevel.checkpoint_if_cancelled()
+            asked = await self._when_gone(asked, trio.current_time() + seconds)
+            await trio.lowlevel.cancel_shielded_checkpoint()
         return self._ledger.reply(*asked)
 
-    async def _when_gone(self, asked: _Asked, seconds: float) -> _Asked:
-        """The answer once the job is final or stuck, or `seconds` are over."""
-        entry = asked.known
-        if not isinstance(entry, Entry):
-            await trio.lowlevel.checkpoint()
-            return asked
-        if not isinstance(entry.record, (Final, Stuck)):
-            with trio.move_on_after(seconds):
+    async def _when_gone(self, asked: _Asked, deadline: float) -> _Asked:
+        """The answer once the job is final or stuck, or at `deadline` on Trio's clock."""
+        outcome, entry, _, seq, dropped = asked
+        if isinstance(entry, Entry) and not isinstance(entry.record, (Final, Stuck)):
+            with trio.CancelScope(deadline=deadline):
                 while not isinstance(entry.record, (Final, Stuck)):
                     await entry.wait_changed()
-        return asked._replace(record=entry.record)
+        return _Asked(outcome, entry, entry.record, seq, dropped)
 
     async def when_gone(self, reply: CancelReply, timeout: float | None = None) -> CancelReply:
         """The reply to a cancel once its job is final or stuck, or after `timeout` seconds."""
@@ -429,10 +431,8 @@ class Supervisor(JobControl):
         if known is None or job is None or known.record.attempt != job.attempt:
             await trio.lowlevel.checkpoint()
             return reply
-        gone = await self._when_gone(
-            _Asked(reply.outcome, known, known.record, reply.seq, reply.successor_dropped), seconds
-        )
-        return self._ledger.reply(*gone)
+        asked = _Asked(reply.outcome, known, known.record, reply.seq, reply.successor_dropped)
+        return await self._answer(asked, "finished", seconds)
 
     def cancel_nowait(
         self,
@@ -451,9 +451,7 @@ class Supervisor(JobControl):
         Raises:
             What `JobControl.cancel` raises.
         """
-        asked = self._ask(
-            job_id, *_check_request(reason, grace), force, attempt, if_unknown, requester, cause
-        )
+        asked = self._ask(job_id, reason, grace, force, attempt, if_unknown, requester, cause)
         return asked if isinstance(asked, CancelReply) else self._ledger.reply(*asked)
 
     def _ask(
@@ -467,31 +465,35 @@ class Supervisor(JobControl):
         requester: str,
         cause: Cause = Cause.USER,
     ) -> _Asked | CancelReply:
+        _check_request(reason, grace)
         _check_word("if_unknown", if_unknown, "error", "remember")
         known = self._engine.live.get(job_id) or self._engine.store.get(job_id)
         if known is None:
             return self._cancel_unknown(job_id, reason, if_unknown, requester)
         if attempt is not None and attempt != known.record.attempt:
             return _Asked(CancelOutcome.STALE_ATTEMPT, known, known.record, self.head_seq)
-        return self._ask_known(known, reason, grace, force, requester, cause)
+        request = self._request(known, reason, grace, force, requester, cause)
+        return self._ask_known(known, request, grace_given=grace is not None)
 
-    def _ask_known(
+    def _request(
         self,
         known: Stored,
         reason: str | None,
         grace: float | None,
         force: bool,
         requester: str,
-        cause: Cause,
-    ) -> _Asked:
-        effective = known.spec.grace if grace is None else grace
-        request = Request(requester, reason, cause, self._engine.now(), effective, force)
+        cause: Cause = Cause.USER,
+    ) -> Request:
+        effective = known.spec.grace if grace is None else check_seconds("grace", grace)
+        return Request(requester, reason, cause, self._engine.now(), effective, force)
+
+    def _ask_known(self, known: Stored, request: Request, *, grace_given: bool) -> _Asked:
         if isinstance(known.record, Final):
             outcome, _ = classify_cancel(known.record, request, grace_given=False)
             return _Asked(outcome, known, known.record, self.head_seq)
         assert isinstance(known, Entry)
         stop = stop_of(known.record)
-        outcome = self._engine.stop(known, request, grace_given=grace is not None)
+        outcome = self._engine.stop(known, request, grace_given=grace_given)
         dropped = stop is not None and stop.successor is not None
         return _Asked(outcome, known, known.record, self.head_seq, dropped)
 
@@ -524,22 +526,27 @@ class Supervisor(JobControl):
         requester: str = "local",
     ) -> Sequence[CancelReply | SupervisorError]:
         await trio.lowlevel.checkpoint()
-        reason, grace = _check_request(reason, grace)
+        _check_request(reason, grace)
         deadline = trio.current_time() + _check_wait(wait, timeout)
         asked: list[_Asked | SupervisorError] = []
+        request: Request | None = None
         for number, job_id in enumerate(self._ledger.meant(filter), 1):
             try:
                 known = self._ledger.stored(job_id)
-                asked.append(self._ask_known(known, reason, grace, force, requester, Cause.USER))
             except JobNotFound as exc:
                 asked.append(exc)
+                continue
+            # Jobs of one chunk share the request, unless their own graces differ.
+            if request is None or (grace is None and request.grace != known.spec.grace):
+                request = self._request(known, reason, grace, force, requester)
+            asked.append(self._ask_known(known, request, grace_given=grace is not None))
             if number % CHUNK == 0:
                 await trio.lowlevel.checkpoint()
+                request = None
         if wait == "finished":
             for place, answer in enumerate(asked):
-                if isinstance(answer, _Asked):
-                    left = max(0.0, deadline - trio.current_time())
-                    asked[place] = await self._when_gone(answer, left)
+                if isinstance(answer, _Asked) and not isinstance(answer.record, Final):
+                    asked[place] = await self._when_gone(answer, deadline)
         return BulkReplies(self._ledger, asked)
 
     # --- look and wait ---------------------------------------------------------------------------
@@ -647,11 +654,11 @@ class Supervisor(JobControl):
         self._engine.close(mode, None if grace is None else check_seconds("grace", grace))
 
 
-def _check_request(reason: str | None, grace: float | None) -> tuple[str | None, float | None]:
-    return (
-        None if reason is None else check_text("reason", reason),
-        None if grace is None else check_seconds("grace", grace),
-    )
+def _check_request(reason: str | None, grace: float | None) -> None:
+    if reason is not None:
+        check_text("reason", reason)
+    if grace is not None:
+        check_seconds("grace", grace)
 
 
 def _check_wait(wait: str, timeout: float | None) -> float:

@@ -159,11 +159,7 @@ def _when_started(started: Instant | None) -> datetime | None:
 
 def stop_of(record: Record) -> Stop | None:
     """The stop that is under way or has ended the job."""
-    match record:
-        case Cancelling() | Stuck() | Final():
-            return record.stop
-        case _:
-            return None
+    return record.stop if isinstance(record, (Final, Cancelling, Stuck)) else None
 
 
 def request_view(request: Request) -> CancelRequest:

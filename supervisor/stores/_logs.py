@@ -33,7 +33,9 @@ class _Ring:
 
 
 def _cost(entry: LogEntry) -> int:
-    return LINE_OVERHEAD + len(entry.text) + (len(entry.base64) if entry.base64 else 0)
+    text = entry.text
+    size = len(text) if text.isascii() else len(text.encode())
+    return LINE_OVERHEAD + size + (len(entry.base64) if entry.base64 else 0)
 
 
 class LogRings:
