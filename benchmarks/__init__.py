@@ -1,0 +1,10 @@
+"""Our figures beside what the same thing costs on bare Trio, as ratios, measured in one run.
+
+    python -m benchmarks            all rows
+    python -m benchmarks 1 5 6      some
+    python -m benchmarks.records    what making a record costs, attrs beside msgspec
+
+Every figure comes from a process of its own; a row and its base run next to each other, in an
+order that is shuffled anew each round; the table shows medians. Absolute times belong to the
+machine they were taken on: only the ratios mean something, and nothing here asserts any of them.
+"""

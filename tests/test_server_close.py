@@ -1,0 +1,306 @@
+"""The end of connections, sessions and servers: bounded, orderly, and each its own affair."""
+
+from __future__ import annotations
+
+import json
+import logging
+from functools import partial
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+from server_kit import (
+    SECRET,
+    TOKENS,
+    RawPeer,
+    World,
+    frame,
+    handshake,
+    open_peer,
+    open_tcp_peer,
+    open_world,
+    registry,
+    request,
+    run,
+)
+
+from supervisor._open import open_supervisor
+from supervisor._server import Address, Auth, Limits, Token, serve
+from supervisor._server.stream import PING
+
+
+async def raw_session(world: World, token: str | None = SECRET) -> RawPeer:
+    raw = RawPeer(world.open_stream())
+    await raw.stream.send_all(handshake(token))
+    await raw.head()
+    return raw
+
+
+def no_warnings(caplog: pytest.LogCaptureFixture) -> bool:
+    return not [r for r in caplog.records if r.levelno >= logging.WARNING]
+
+
+# --- one connection -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "rubbish",
+    [
+        b"\xff" * 100,
+        frame(b"x", 3),
+        frame(b"x", 0),
+        b"\x81\x05hello",  # not masked
+        frame(b"\xff\xfe", 1),
+        frame(b"x", 9, final=False),
+        frame((999).to_bytes(2, "big"), 8),
+        frame(b"", 1, final=False),
+    ],
+)
+def test_a_broken_connection_hurts_no_other(rubbish: bytes) -> None:
+    async def main() -> None:
+        async with open_world() as world, open_peer(world) as peer:
+            raw = await raw_session(world)
+            await raw.stream.send_all(rubbish)
+            await raw.stream.send_eof()
+            await raw.read_all()
+            await raw.stream.aclose()
+            assert "head_seq" in await peer.call("session.ping")
+            await trio.testing.wait_all_tasks_blocked()
+            assert len(world.server.sessions) == 1
+
+    run(main)
+
+
+class Exploding(trio.abc.Stream):
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        raise ZeroDivisionError("a bug in a transport")
+
+    async def send_all(self, data: object) -> None:
+        raise ZeroDivisionError("a bug in a transport")
+
+    async def wait_send_all_might_not_block(self) -> None: ...
+
+    async def aclose(self) -> None: ...
+
+
+def test_a_bug_below_one_connection_hurts_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        async with open_world() as world, open_peer(world) as peer:
+            world.server.nursery.start_soon(world.server.serve_stream, Exploding())
+            await trio.testing.wait_all_tasks_blocked()
+            assert await peer.call("session.ping")
+
+    run(main)
+    assert "a connection failed" in caplog.text
+
+
+def test_a_ping_after_our_close_does_no_harm(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        async with open_world() as world, open_peer(world) as other:
+            raw = await raw_session(world, None)
+            await raw.stream.send_all(frame(request("session.ping")))
+            assert json.loads((await raw.frame())[1])["error"]["code"] == -32015
+            opcode, payload = await raw.frame()
+            assert (opcode, payload[:2]) == (8, (4401).to_bytes(2, "big"))
+            await raw.stream.send_all(frame(b"hi", 9) + frame(b"hi", 9))
+            await trio.testing.wait_all_tasks_blocked()
+            await raw.stream.send_all(frame(payload, 8))
+            assert await raw.read_all() == b"", "something followed the close frame"
+            assert await other.call("session.ping")
+
+    run(main)
+    assert no_warnings(caplog)
+
+
+def test_a_close_from_the_peer_is_answered(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        async with open_world() as world:
+            raw = await raw_session(world)
+            await raw.stream.send_all(frame((1000).to_bytes(2, "big"), 8))
+            opcode, payload = await raw.frame()
+            assert (opcode, payload) == (8, (1000).to_bytes(2, "big"))
+            assert await raw.read_all() == b""
+            await trio.testing.wait_all_tasks_blocked()
+            assert not world.server.sessions
+
+    run(main)
+    assert no_warnings(caplog)
+
+
+def test_a_message_that_is_too_large_closes_with_1009() -> None:
+    async def main() -> None:
+        limits = Limits(message_bytes=10_000)
+        async with open_world(limits=limits) as world, open_peer(world) as peer:
+            await peer.say("x" * 10_001)
+            assert await peer.closed() == 1009
+
+    run(main)
+
+
+def test_a_silent_peer_is_asked_and_then_given_up() -> None:
+    async def main() -> None:
+        async with open_world() as world:
+            raw = await raw_session(world)
+            began = trio.current_time()
+            first, size = await raw._read(2)
+            assert bytes((first, size)) == PING
+            assert trio.current_time() - began == pytest.approx(20)
+            assert await raw.read_all() == b""
+            assert trio.current_time() - began == pytest.approx(40)
+
+    run(main)
+
+
+def test_a_peer_that_answers_pings_stays() -> None:
+    async def main() -> None:
+        async with open_world() as world, open_peer(world) as peer:
+            await trio.sleep(1000)
+            assert await peer.call("session.ping")
+
+    run(main)
+
+
+def test_a_client_that_does_not_read_is_closed_as_too_slow() -> None:
+    async def main() -> None:
+        limits = Limits(outbox_bytes=20_000, write_seconds=1e6)
+        async with open_world(limits=limits) as world:
+            ours, theirs = trio.testing.lockstep_stream_pair()
+            world.server.nursery.start_soon(world.server.serve_stream, theirs)
+            raw = RawPeer(ours)
+            await raw.stream.send_all(handshake())
+            await raw.head()
+            began = trio.current_time()
+            with pytest.raises((trio.BrokenResourceError, trio.ClosedResourceError)):
+                for number in range(100_000):
+                    await raw.stream.send_all(frame(request("server.info", number)))
+            assert trio.current_time() - began <= 3
+            await trio.testing.wait_all_tasks_blocked()
+            assert not world.server.sessions
+
+    run(main)
+
+
+# --- the server ---------------------------------------------------------------------------------
+
+
+def test_shutdown_over_the_wire_keeps_the_channel_until_the_last_job_is_dead() -> None:
+    async def main() -> None:
+        async with open_supervisor(registry()) as sup, trio.open_nursery() as nursery:
+            address: Address = await nursery.start(partial(serve, sup, auth=Auth(TOKENS)))
+            async with open_tcp_peer(address) as peer:
+                await peer.call("events.subscribe")
+                await peer.call("job.start", name="stubborn", args={"seconds": 0.2}, job_id="a")
+                await peer.event("job.started")
+                wait = await peer.ask("job.wait", job_id="a")
+                assert await peer.call("server.shutdown", mode="cancel") == {"ok": True}
+                await peer.event("job.cancelling")
+                assert (await peer.call("job.get", job_id="a"))["job"]["rung"] == "cancel"
+                assert (await peer.answer(wait))["job"]["state"] == "succeeded"
+                assert await peer.closed() == 1001
+                seen = [p.get("type", m) for m, p in peer.notifications]
+                assert seen[-2:] == ["job.finished", "session.closing"]
+                assert peer.notifications[-1][1]["reason"] == "shutdown"
+
+    trio.run(main)
+
+
+def test_new_jobs_are_refused_while_draining() -> None:
+    async def main() -> None:
+        async with open_world() as world, open_peer(world) as peer:
+            await peer.call("job.start", name="nap", args={"seconds": 5}, job_id="a")
+            await peer.call("server.shutdown", mode="drain")
+            await peer.ask("job.start", id=1, name="nap")
+            message = await peer.hear()
+            assert message["error"]["code"] == -32014
+            assert message["error"]["data"]["retryable"] is True
+
+    run(main)
+
+
+@pytest.mark.parametrize("polite", [True, False])
+def test_a_cancelled_server_says_1001_within_a_second(polite: bool) -> None:
+    async def main() -> None:
+        async with open_supervisor(registry()) as sup:
+            codes: list[Any] = []
+
+            async def client(
+                address: Address, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+            ) -> None:
+                async with open_tcp_peer(address) as peer:
+                    await peer.call("job.start", name="nap", job_id="a")
+                    await peer.ask("job.wait", job_id="a")
+                    task_status.started()
+                    codes.append(await peer.closed())
+                    codes.append(peer.notifications[-1][0])
+
+            async def rude(address: Address) -> trio.SocketStream:
+                stream = await trio.open_tcp_stream(address.host, address.port)
+                await stream.send_all(handshake())
+                return stream
+
+            async with trio.open_nursery() as clients, trio.open_nursery() as servers:
+                address: Address = await servers.start(partial(serve, sup, auth=Auth(TOKENS)))
+                await clients.start(client, address)
+                if not polite:
+                    stream = await rude(address)  # never reads, never answers
+                servers.cancel_scope.cancel()
+                began = trio.current_time()
+            assert trio.current_time() - began < 5  # one second, and a slow machine
+            assert codes == [1001, "session.closing"]
+            if not polite:
+                await stream.aclose()
+            with pytest.raises(OSError):
+                await trio.open_tcp_stream(address.host, address.port)
+            assert (await sup.get("a")).state == "running"
+
+    trio.run(main)
+
+
+def test_the_goodbye_of_a_cancelled_server_is_bounded_by_the_clock() -> None:
+    async def main() -> None:
+        with trio.CancelScope() as scope:
+            async with open_world() as world:
+                ours, theirs = trio.testing.lockstep_stream_pair()
+                world.server.nursery.start_soon(world.server.serve_stream, theirs)
+                await ours.send_all(handshake())
+                await trio.testing.wait_all_tasks_blocked()
+                began = trio.current_time()
+                scope.cancel()
+        assert trio.current_time() - began <= 1.001
+
+    run(main)
+
+
+def test_serve_tells_where_it_is_and_takes_one_token_alone() -> None:
+    async def main() -> None:
+        async with open_supervisor() as sup, trio.open_nursery() as nursery:
+            address: Address = await nursery.start(
+                partial(serve, sup, "localhost", auth=Token("me", "abc"))
+            )
+            assert address.url == f"ws://localhost:{address.port}/ws"
+            assert address.http_url == f"http://localhost:{address.port}"
+            nursery.cancel_scope.cancel()
+
+    trio.run(main)
+
+
+def test_a_port_that_is_taken_is_an_oserror() -> None:
+    async def main() -> None:
+        async with open_supervisor() as sup, trio.open_nursery() as nursery:
+            address: Address = await nursery.start(partial(serve, sup, auth=Token("me", "abc")))
+            with pytest.raises(BaseException) as info:
+                await serve(sup, port=address.port, auth=Token("me", "abc"))
+            assert isinstance(info.value, OSError), info.value
+            nursery.cancel_scope.cancel()
+
+    trio.run(main)
+
+
+def test_serve_ends_by_itself_when_the_supervisor_was_shut_down() -> None:
+    async def main() -> None:
+        async with open_supervisor() as sup, trio.open_nursery() as nursery:
+            await nursery.start(partial(serve, sup, auth=Token("me", "abc")))
+            sup.shutdown_nowait()
+
+    trio.run(main)

@@ -1,0 +1,209 @@
+"""A watcher's queue: bounds, what is dropped and told, how it ends."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+from fakes import make_spec, run
+from test_view import make_event
+
+from supervisor._errors import ConnectionLost, ReplayGone
+from supervisor._model import JobFilter, LogEntry, LogsLagged, Progress, ProgressEvent
+from supervisor._records import Pending
+from supervisor._view import when
+from supervisor._watch import EVENTS_BEHIND, LINES_BEHIND, Watch, Watchers, matches
+
+
+def line(n: int, job_id: str = "a") -> LogEntry:
+    return LogEntry(job_id=job_id, attempt=1, n=n, time=when(0), stream="log", text="x")
+
+
+def news(done: float, job_id: str = "a") -> ProgressEvent:
+    return ProgressEvent(job_id=job_id, attempt=1, progress=Progress(done))
+
+
+def new_watch() -> Watch:
+    return Watch(instance="i", from_seq=0)
+
+
+def read(watch: Watch) -> list[Any]:
+    items = []
+    while (item := watch.take_nowait()) is not None:
+        items.append(item)
+    return items
+
+
+def test_items_come_in_their_order() -> None:
+    watch = new_watch()
+    watch.offer_event(make_event(1))
+    watch.offer_line(line(1))
+    watch.offer_progress(news(1))
+    watch.offer_event(make_event(2))
+    assert read(watch) == [make_event(1), line(1), news(1), make_event(2)]
+
+
+def test_jobs_in_turn_do_not_fill_the_queue_of_a_slow_watcher() -> None:
+    watch = new_watch()
+    for n in range(1, LINES_BEHIND + 1):
+        watch.offer_line(line(n))
+    for n in range(1, 1001):
+        watch.offer_line(line(n, "b"))
+        watch.offer_line(line(LINES_BEHIND + n))
+    lags = read(watch)[LINES_BEHIND:]
+    assert lags == [
+        LogsLagged(job_id="b", from_n=1, to_n=1000),
+        LogsLagged(job_id="a", from_n=LINES_BEHIND + 1, to_n=LINES_BEHIND + 1000),
+    ]
+
+
+def test_lines_that_are_missed_again_later_are_told_again() -> None:
+    watch = new_watch()
+    for n in range(1, LINES_BEHIND + 3):
+        watch.offer_line(line(n))
+    assert watch.take_nowait() == line(1)
+    watch.offer_line(line(LINES_BEHIND + 3))
+    watch.offer_line(line(LINES_BEHIND + 4))
+    rest = read(watch)[LINES_BEHIND - 1 :]
+    assert rest == [
+        LogsLagged(job_id="a", from_n=LINES_BEHIND + 1, to_n=LINES_BEHIND + 2),
+        line(LINES_BEHIND + 3),
+        LogsLagged(job_id="a", from_n=LINES_BEHIND + 4, to_n=LINES_BEHIND + 4),
+    ]
+    watch.offer_line(line(LINES_BEHIND + 5))
+    assert read(watch) == [line(LINES_BEHIND + 5)]
+
+
+def test_progress_of_many_jobs_is_bounded() -> None:
+    watch = new_watch()
+    for n in range(2 * (EVENTS_BEHIND + LINES_BEHIND)):
+        watch.offer_progress(news(n, f"j{n % 7}"))
+    assert len(read(watch)) <= EVENTS_BEHIND + LINES_BEHIND
+
+
+def test_after_a_gap_nothing_more_is_shown() -> None:
+    watch = new_watch()
+    for seq in range(1, EVENTS_BEHIND + 2):
+        watch.offer_event(make_event(seq))
+    for _ in range(10):
+        watch.take_nowait()
+    watch.offer_event(make_event(EVENTS_BEHIND + 2))
+    with pytest.raises(ReplayGone):
+        for _ in range(EVENTS_BEHIND):
+            watch.take_nowait()
+
+
+def test_exactly_as_many_events_as_are_kept_can_wait() -> None:
+    watch = new_watch()
+    for seq in range(1, EVENTS_BEHIND + 1):
+        watch.offer_event(make_event(seq))
+    assert len(read(watch)) == EVENTS_BEHIND
+
+
+def test_a_reader_waits_and_wakes() -> None:
+    async def main() -> None:
+        watch = new_watch()
+        seen: list[Any] = []
+
+        async def follow() -> None:
+            async for item in watch:
+                seen.append(item)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(follow)
+            await trio.testing.wait_all_tasks_blocked()
+            watch.offer_event(make_event(1))
+            await trio.testing.wait_all_tasks_blocked()
+            assert seen == [make_event(1)]
+            watch.offer_event(make_event(2))
+            watch.close()
+        assert seen == [make_event(1), make_event(2)]
+
+    run(main)
+
+
+def test_a_reader_is_a_checkpoint_each_time() -> None:
+    async def main() -> None:
+        watch = new_watch()
+        watch.offer_event(make_event(1))
+        with trio.testing.assert_checkpoints():
+            await watch.__anext__()
+        watch.close()
+        with trio.testing.assert_checkpoints(), pytest.raises(StopAsyncIteration):
+            await watch.__anext__()
+
+    run(main)
+
+
+def test_a_reader_that_is_cancelled_loses_nothing() -> None:
+    async def main() -> None:
+        watch = new_watch()
+        watch.offer_event(make_event(1))
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await watch.__anext__()
+        assert scope.cancelled_caught
+        assert await watch.__anext__() == make_event(1)
+
+    run(main)
+
+
+def test_a_watch_that_breaks_off_says_why_after_what_there_was() -> None:
+    async def main() -> None:
+        watch = new_watch()
+        watch.offer_event(make_event(1))
+        watch.close(ConnectionLost("gone"))
+        assert await watch.__anext__() == make_event(1)
+        with pytest.raises(ConnectionLost):
+            await watch.__anext__()
+
+    run(main)
+
+
+def test_a_watch_opened_after_the_close_ends_at_once() -> None:
+    async def main() -> None:
+        watchers = Watchers(lambda event: make_event(event[0]))
+        watchers.close()
+        spec = make_spec()
+        replay = [(1, 0.0, "job.pending", spec, Pending(1, 1))]
+        with watchers.open(
+            replay, instance="i", from_seq=0, filter=None, logs=False, progress=False
+        ) as watch:
+            assert [event async for event in watch] == [make_event(1)]
+
+    run(main)
+
+
+def test_watchers_come_and_go() -> None:
+    watchers = Watchers(lambda event: make_event(event[0]))
+    assert not watchers
+    with watchers.open(
+        [], instance="i", from_seq=0, filter=None, logs=False, progress=False
+    ) as watch:
+        assert len(watchers) == 1
+        watchers.publish([(1, 0.0, "job.pending", make_spec(), Pending(1, 1))])
+        assert read(watch) == [make_event(1)]
+    assert not watchers
+
+
+@pytest.mark.parametrize(
+    ("filter", "expected"),
+    [
+        (None, True),
+        (JobFilter(), True),
+        (JobFilter(job_ids=("a",)), True),
+        (JobFilter(job_ids=("b",)), False),
+        (JobFilter(name="work"), True),
+        (JobFilter(name="other"), False),
+        (JobFilter(labels={"x": "1"}), True),
+        (JobFilter(labels={"x": "1", "y": "2"}), False),
+        (JobFilter(labels={}), True),
+        (JobFilter(job_ids=("a",), name="other"), False),
+        (JobFilter(parent_id="p"), False),
+    ],
+    ids=repr,
+)
+def test_what_a_filter_means(filter: JobFilter | None, expected: bool) -> None:
+    assert matches(filter, make_spec(labels={"x": "1"})) is expected
