@@ -10,6 +10,7 @@ The engine acts; what callers may ask, and what they are told, is the supervisor
 
 from __future__ import annotations
 
+import math
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -94,7 +95,7 @@ class Engine:
         self._pending: OrderedDict[str, Entry] = OrderedDict()
         self._timers = Timers(self._on_time)
         self._trio_time = trio.current_time
-        self._closing_grace: float | None = None
+        self._closing_limit = math.inf
         self._cancel_asked = trio.Event()
         self._interrupt: BaseException | None = None
         self._jobs: trio.Nursery
@@ -151,7 +152,7 @@ class Engine:
         request = Request(
             tombstone.requester, tombstone.reason, Cause.USER, asked, spec.grace, False
         )
-        self._swap(born, advance(spec, born.record, Cancel(request)), now.wall)
+        self._swap(born, advance(spec, born.record, Cancel(request, now=now)), now.wall)
         return born
 
     def _launch(self, entry: Entry) -> None:
@@ -197,10 +198,11 @@ class Engine:
 
     def _on_ended(self, entry: Entry, exit: Exit) -> None:
         now = self.now()
-        self._swap(entry, advance(entry.spec, entry.record, Ended(exit, now)), now.wall)
+        input = Ended(exit, now, None, entry.latest_progress)
+        self._swap(entry, advance(entry.spec, entry.record, input), now.wall)
         self.slots_used -= 1
         self._forget(entry)
-        if self._pending:
+        if self._pending and self.closing != "cancel":
             self._launch_pending()
 
     def _forget(self, entry: Entry) -> None:
@@ -328,34 +330,38 @@ class Engine:
 
     def close(self, mode: str, grace: float | None = None) -> None:
         """Take no new jobs; "cancel" those there are, or "drain". A cancel overrides a drain."""
-        if grace is not None:
-            self._closing_grace = grace
         if self.closing != "cancel":
             self.closing = mode
-        if mode == "cancel":
+        if grace is not None:
+            self._closing_limit = min(self._closing_limit, trio.current_time() + grace)
+        if self.closing == "cancel":
             self._cancel_asked.set()
         if not self.live:
             self.drained.set()
 
     async def _cancel_all_when_asked(self) -> None:
-        """Every job is asked to stop, in chunks, with one deadline for all."""
-        await self._cancel_asked.wait()
-        asked = trio.current_time()
-        for number, job_id in enumerate(tuple(self.live)):
-            if number % CHUNK == 0:
-                await trio.lowlevel.checkpoint()
-            entry = self.live.get(job_id)
-            if entry is not None:
-                self._stop_for_shutdown(entry, asked)
+        """Every job is asked to stop, in chunks, with one deadline; again if asked again."""
+        while True:
+            await self._cancel_asked.wait()
+            self._cancel_asked = trio.Event()
+            for number, job_id in enumerate(tuple(self.live)):
+                if number % CHUNK == 0:
+                    await trio.lowlevel.checkpoint()
+                entry = self.live.get(job_id)
+                if entry is not None:
+                    self._stop_for_shutdown(entry)
 
-    def _stop_for_shutdown(self, entry: Entry, asked: float) -> None:
-        now, limit, grace = self.now(), self._closing_grace, entry.spec.grace
-        if limit is not None:
-            grace = min(grace, max(0.0, asked + limit - now.mono))
+    def _stop_for_shutdown(self, entry: Entry) -> None:
         request = Request(
-            "supervisor", "the supervisor shuts down", Cause.SHUTDOWN, now, grace, False
+            "supervisor",
+            "the supervisor shuts down",
+            Cause.SHUTDOWN,
+            self.now(),
+            entry.spec.grace,
+            False,
+            self._closing_limit,
         )
-        self.stop(entry, request, grace_given=limit is not None)
+        self.stop(entry, request)
 
     # --- lifetime -------------------------------------------------------------------------------
 
@@ -368,11 +374,11 @@ class Engine:
         raised: BaseException | None = None
         try:
             async with trio.open_nursery() as self._outer:
-                await self._outer.start(self._live_under_shield)
-                self._outer.start_soon(self._notice_outer_cancel)
                 try:
+                    await self._open_under_shield()
+                    self._outer.start_soon(self._notice_outer_cancel)
                     yield
-                except BaseException as exc:  # kept, and raised again below, outside the group
+                except BaseException as exc:
                     raised = exc
                 drain = self.closing == "drain" and raised is None
                 self.close("drain" if drain else "cancel")
@@ -388,21 +394,34 @@ class Engine:
         if raised is not None:
             raise raised
 
-    async def _live_under_shield(
-        self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
-    ) -> None:
+    async def _open_under_shield(self) -> None:
+        """Return once jobs can live; not `nursery.start`, which a cancelled caller cannot leave."""
+        failed: list[Exception] = []
+        ready = trio.Event()
+        self._outer.start_soon(self._live_under_shield, ready, failed)
+        with trio.CancelScope(shield=True):
+            await ready.wait()
+        if failed:
+            raise failed[0]
+
+    async def _live_under_shield(self, ready: trio.Event, failed: list[Exception]) -> None:
         """Jobs live here; no cancellation from outside reaches them but through the ladder."""
         # Bound to the clock itself: it is read three times for every job.
         self._trio_time = trio.lowlevel.current_clock().current_time
         with trio.CancelScope(shield=True):
             async with AsyncExitStack() as stack:
-                await stack.enter_async_context(self.store.open())
-                for launcher in self.launchers:
-                    await stack.enter_async_context(launcher.open())
+                try:
+                    await stack.enter_async_context(self.store.open())
+                    for launcher in self.launchers:
+                        await stack.enter_async_context(launcher.open())
+                except Exception as exc:
+                    failed.append(exc)
+                    ready.set()
+                    return
                 async with trio.open_nursery() as self._jobs:
                     self._jobs.start_soon(self._timers.serve)
                     self._jobs.start_soon(self._cancel_all_when_asked)
-                    task_status.started()
+                    ready.set()
                     await self.drained.wait()
                     self._jobs.cancel_scope.cancel("the last job is gone")
                 self.watchers.close()

@@ -22,7 +22,7 @@ from ._model import (
     LogPage,
     Statistics,
 )
-from ._options import check_count
+from ._options import check_count, check_job_id
 from ._records import Final, Record
 from ._view import certificate_of, job_view, request_view, stop_of
 from ._watch import matches
@@ -49,10 +49,20 @@ class Ledger:
         Raises:
             JobNotFound: nobody knows it.
         """
-        known = self._engine.live.get(job_id) or self._store.get(job_id)
+        known = self.find(job_id)
         if known is None:
             raise self.not_found(job_id)
         return known
+
+    def find(self, job_id: str) -> Stored | None:
+        """The job with exactly this id, if there is one.
+
+        Raises:
+            InvalidArguments: the id is not even text.
+        """
+        if not isinstance(job_id, str):
+            check_job_id(job_id)
+        return self._engine.live.get(job_id) or self._store.get(job_id)
 
     def not_found(self, job_id: str) -> JobNotFound:
         """The error, with ids that begin alike."""
@@ -122,7 +132,7 @@ class Ledger:
         return JobPage(tuple(jobs), instance, seq)
 
     def _parse(self, cursor: str) -> tuple[int, int]:
-        instance, _, rest = cursor.partition(".")
+        instance, _, rest = str(cursor).partition(".")
         seq, _, after = rest.partition(".")
         if instance != self._store.instance or not (_is_count(seq) and _is_count(after)):
             raise InvalidArguments(

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 
-from ._model import CancelOutcome, Cause, How, JobState, Proof, Rung
+from ._model import CancelOutcome, Cause, How, JobState, Progress, Proof, Rung
 from ._records import (
     Backoff,
     Cancelling,
@@ -97,13 +97,18 @@ class Ended(msgspec.Struct, frozen=True):
     exit: Exit
     now: Instant
     restart_at: Instant | None = None
+    progress: Progress | None = None
 
 
 class Cancel(msgspec.Struct, frozen=True):
-    """A stop begins; `successor` is the job that replaces this one after its end."""
+    """A stop begins; `successor` is the job that replaces this one after its end.
+
+    `now` is the present moment where that is not the request's: of a cancel that came before.
+    """
 
     request: Request
     successor: JobSpec | None = None
+    now: Instant | None = None
 
 
 class Join(msgspec.Struct, frozen=True):
@@ -198,7 +203,7 @@ def _is_stricter(stop: Stop, request: Request, grace_given: bool) -> bool:
     """Ten polite cancels are one polite cancel: only a smaller grace or force is stricter."""
     if stop.rung in (Rung.FORCE, Rung.VERIFY):
         return False
-    if request.force:
+    if request.force or request.limit < stop.kill_at:
         return True
     smaller = grace_given and request.grace < stop.grace
     return smaller and request.at.mono + request.grace < stop.kill_at
@@ -264,6 +269,7 @@ def _end(spec: JobSpec, record: Starting | Running, input: Ended) -> Move:
         None,
         False,
         input.exit.value if isinstance(input.exit, Returned) else None,
+        input.progress,
     )
     return Move(final, ("job.finished",))
 
@@ -293,7 +299,8 @@ def _unrun(
     request = input.request
     stop = _new_stop(request, Rung.CANCEL, (), request.at.mono, input.successor)
     state = _stopped_state(request.cause)
-    return Final(state, record.attempt, record.version + 1, started, request.at, exit, how, stop)
+    ended = request.at if input.now is None else input.now
+    return Final(state, record.attempt, record.version + 1, started, ended, exit, how, stop)
 
 
 def _stop_starting(spec: JobSpec, record: Starting, input: Cancel) -> Move:
@@ -313,8 +320,8 @@ def _begin(
         rung, kill_at = Rung.FORCE, request.at.mono
     else:
         rung = Rung.NOTICE if notice > 0 else Rung.CANCEL
-        kill_at = request.at.mono + notice + request.grace
-    rung_ends = request.at.mono + notice if rung is Rung.NOTICE else kill_at
+        kill_at = min(request.at.mono + notice + request.grace, request.limit)
+    rung_ends = min(request.at.mono + notice, kill_at) if rung is Rung.NOTICE else kill_at
     stop = _new_stop(request, rung, ((rung, request.at),), kill_at, input.successor, rung_ends)
     moved = Cancelling(record.attempt, record.version + 1, started, stop)
     return Move(moved, ("job.cancelling",))
@@ -380,7 +387,8 @@ def _escalate(spec: JobSpec, record: Cancelling, input: Escalate) -> Move:
     if request.force:
         rung, kill_at = Rung.FORCE, request.at.mono
     else:
-        rung, kill_at = Rung.CANCEL, min(stop.kill_at, request.at.mono + request.grace)
+        due = min(request.at.mono + request.grace, request.limit)
+        rung, kill_at = Rung.CANCEL, min(stop.kill_at, due)
     stop = _on_rung(stop, rung, request.at, kill_at, kill_at, min(stop.grace, request.grace))
     moved = Cancelling(record.attempt, record.version + 1, record.started, stop)
     return Move(moved, ("job.escalated",))
@@ -443,6 +451,7 @@ def _end_stopped(spec: JobSpec, record: Cancelling | Stuck, input: Ended) -> Mov
         stop,
         isinstance(record, Stuck) or (forced and isinstance(exit, Returned)),
         exit.value if isinstance(exit, Returned) else None,
+        input.progress,
     )
     return Move(final, ("job.finished",))
 

@@ -10,7 +10,16 @@ from typing import Any, TypeVar
 from ._errors import InvalidArguments
 from ._policy import JOB_ID
 
-__all__ = ["check_choice", "check_count", "check_job_id", "check_labels", "check_number", "check_seconds", "check_text"]
+__all__ = [
+    "check_choice",
+    "check_count",
+    "check_flag",
+    "check_job_id",
+    "check_labels",
+    "check_number",
+    "check_seconds",
+    "check_text",
+]
 
 E = TypeVar("E", bound=StrEnum)
 
@@ -48,6 +57,13 @@ def check_count(name: str, value: Any, least: int = 1, most: int = 2**63) -> int
             f"{name} must be a whole number from {least} to {most}, not {value!r}",
             path=f"$.{name}",
         )
+    return value
+
+
+def check_flag(name: str, value: Any) -> bool:
+    """True or False; nothing that is merely like it."""
+    if not isinstance(value, bool):
+        raise InvalidArguments(f"{name} must be True or False, not {value!r}", path=f"$.{name}")
     return value
 
 

@@ -9,6 +9,7 @@ A record is never changed; `version` counts a job's records, so that a store can
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, ClassVar, TypeAlias
 
@@ -20,6 +21,7 @@ from ._model import (
     How,
     JobErrorInfo,
     JobState,
+    Progress,
     Proof,
     Rung,
 )
@@ -130,7 +132,7 @@ Exit: TypeAlias = Returned | Raised | LetThrough | Exited | NeverStarted | Vanis
 
 
 class Request(msgspec.Struct, frozen=True):
-    """One accepted request to stop."""
+    """One accepted request to stop; `limit` is when `force` is due at the latest (Trio's clock)."""
 
     requester: str
     reason: str | None
@@ -138,6 +140,7 @@ class Request(msgspec.Struct, frozen=True):
     at: Instant
     grace: float
     force: bool
+    limit: float = math.inf
 
 
 class Stop(msgspec.Struct, frozen=True):
@@ -225,6 +228,7 @@ class Final(msgspec.Struct, frozen=True):
     stop: Stop | None = None
     late: bool = False
     result: Any = None
+    progress: Progress | None = None
 
 
 Record: TypeAlias = Pending | Starting | Running | Cancelling | Stuck | Backoff | Final

@@ -53,9 +53,8 @@ class RegisteredJob:
             raise InvalidArguments(
                 f"wrong arguments for job {self.name!r}: {exc}; {self._takes()}", path=path
             ) from exc
-        return functools.partial(
-            self.function, **{name: getattr(checked, name) for name in self.params.__struct_fields__}
-        )
+        names = self.params.__struct_fields__
+        return functools.partial(self.function, **{name: getattr(checked, name) for name in names})
 
     def _takes(self) -> str:
         names = ", ".join(self.params.__struct_fields__)

@@ -43,7 +43,14 @@ from ._model import (
     Statistics,
     Tombstone,
 )
-from ._options import check_choice, check_job_id, check_seconds, check_text
+from ._options import (
+    check_choice,
+    check_count,
+    check_flag,
+    check_job_id,
+    check_seconds,
+    check_text,
+)
 from ._policy import IdDecision, decide_conflict, decide_reuse, same_request
 from ._records import Final, JobSpec, Record, Request, Stuck
 from ._registry import Registry
@@ -266,15 +273,15 @@ class Supervisor(JobControl):
     async def start_many(
         self, requests: Iterable[JobRequest], *, requester: str = "local"
     ) -> Sequence[JobHandle | SupervisorError]:
+        await trio.lowlevel.checkpoint()
         answers: list[JobHandle | SupervisorError] = []
-        for number, request in enumerate(requests):
-            if number % CHUNK == 0:
-                await trio.lowlevel.checkpoint()
+        for number, request in enumerate(requests, 1):
             try:
                 answers.append(self.start_nowait(request, requester=requester))
             except SupervisorError as exc:
                 answers.append(exc)
-        await trio.lowlevel.cancel_shielded_checkpoint()
+            if number % CHUNK == 0:
+                await trio.lowlevel.checkpoint()
         return answers
 
     def start_nowait(self, request: JobRequest, *, requester: str = "local") -> LocalHandle:
@@ -294,15 +301,17 @@ class Supervisor(JobControl):
             requester=requester,
             now=engine.now(),
         )
-        if request.job_id is None and engine.store.get(spec.id) is None:
-            return LocalHandle(self, engine.admit(spec), True)
-        return self._start_known(spec, request)
-
-    def _start_known(self, spec: JobSpec, request: JobRequest) -> LocalHandle:
-        """A start with an id of the caller's: it may be known already, as a job or a tombstone."""
         conflict = check_choice("id_conflict_policy", ConflictPolicy, request.id_conflict_policy)
         reuse = check_choice("id_reuse_policy", ReusePolicy, request.id_reuse_policy)
         _check_word("if_remembered", request.if_remembered, "cancel", "run")
+        if request.job_id is None and engine.store.get(spec.id) is None:
+            return LocalHandle(self, engine.admit(spec), True)
+        return self._start_known(spec, request, conflict, reuse)
+
+    def _start_known(
+        self, spec: JobSpec, request: JobRequest, conflict: ConflictPolicy, reuse: ReusePolicy
+    ) -> LocalHandle:
+        """A start with an id of the caller's: it may be known already, as a job or a tombstone."""
         live = self._engine.live.get(spec.id)
         if live is not None:
             return self._start_over_live(live, spec, conflict)
@@ -397,7 +406,7 @@ class Supervisor(JobControl):
         """Cancel just this attempt, whatever has taken its id meanwhile."""
         await trio.lowlevel.checkpoint_if_cancelled()
         seconds = _check_wait(wait, timeout)
-        _check_request(reason, grace)
+        _check_request(reason, grace, force)
         asked = self._ask_known(
             entry,
             self._request(entry, reason, grace, force, "local"),
@@ -426,7 +435,7 @@ class Supervisor(JobControl):
     async def when_gone(self, reply: CancelReply, timeout: float | None = None) -> CancelReply:
         """The reply to a cancel once its job is final or stuck, or after `timeout` seconds."""
         seconds = _or_forever(timeout)
-        known = self._engine.live.get(reply.job_id) or self._engine.store.get(reply.job_id)
+        known = self._ledger.find(reply.job_id)
         job = reply.job
         if known is None or job is None or known.record.attempt != job.attempt:
             await trio.lowlevel.checkpoint()
@@ -465,9 +474,11 @@ class Supervisor(JobControl):
         requester: str,
         cause: Cause = Cause.USER,
     ) -> _Asked | CancelReply:
-        _check_request(reason, grace)
+        _check_request(reason, grace, force)
+        if attempt is not None:
+            check_count("attempt", attempt)
         _check_word("if_unknown", if_unknown, "error", "remember")
-        known = self._engine.live.get(job_id) or self._engine.store.get(job_id)
+        known = self._ledger.find(job_id)
         if known is None:
             return self._cancel_unknown(job_id, reason, if_unknown, requester)
         if attempt is not None and attempt != known.record.attempt:
@@ -526,7 +537,7 @@ class Supervisor(JobControl):
         requester: str = "local",
     ) -> Sequence[CancelReply | SupervisorError]:
         await trio.lowlevel.checkpoint()
-        _check_request(reason, grace)
+        _check_request(reason, grace, force)
         deadline = trio.current_time() + _check_wait(wait, timeout)
         asked: list[_Asked | SupervisorError] = []
         request: Request | None = None
@@ -599,6 +610,7 @@ class Supervisor(JobControl):
         known = self._ledger.stored(job_id)
         if isinstance(known, Entry):
             return await self._wait_final(known, timeout)
+        _or_forever(timeout)
         await trio.lowlevel.checkpoint()
         return self._ledger.view(known)
 
@@ -654,11 +666,12 @@ class Supervisor(JobControl):
         self._engine.close(mode, None if grace is None else check_seconds("grace", grace))
 
 
-def _check_request(reason: str | None, grace: float | None) -> None:
+def _check_request(reason: str | None, grace: float | None, force: bool) -> None:
     if reason is not None:
         check_text("reason", reason)
     if grace is not None:
         check_seconds("grace", grace)
+    check_flag("force", force)
 
 
 def _check_wait(wait: str, timeout: float | None) -> float:

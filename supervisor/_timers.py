@@ -79,6 +79,9 @@ class Timers(Generic[T]):
             earliest = self._heap[0].when if self._heap else math.inf
             with trio.CancelScope(deadline=earliest) as self._sleep:
                 await trio.sleep_forever()
+            # What became runnable at the same moment goes first: a job that leaves at once, after
+            # a grace of 0, has left in time.
+            await trio.lowlevel.checkpoint()
             self._fire_chunk()
 
     def _fire_chunk(self) -> None:

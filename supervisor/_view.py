@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -37,7 +36,15 @@ from ._records import (
     Vanished,
 )
 
-__all__ = ["certificate_of", "describe_work", "event_view", "job_view", "request_view", "stop_of", "when"]
+__all__ = [
+    "certificate_of",
+    "describe_work",
+    "event_view",
+    "job_view",
+    "request_view",
+    "stop_of",
+    "when",
+]
 
 
 def when(wall: float) -> datetime:
@@ -73,10 +80,9 @@ def job_view(
         timeout=spec.timeout,
         on_disconnect=spec.on_disconnect,
         command=_argv_text(spec.work),
-        progress=progress,
         log_lines=log_lines,
         log_dropped=log_dropped,
-        **_of_state(record, now),
+        **{"progress": progress, **_of_state(record, now)},
     )
 
 
@@ -132,6 +138,7 @@ def _of_final(record: Final) -> dict[str, Any]:
         "how": record.how,
         "late": record.late,
         "result": record.result,
+        "progress": record.progress,
     }
     if record.stop is not None:
         fields |= _of_stop(record.stop)

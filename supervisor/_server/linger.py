@@ -98,7 +98,6 @@ class Lingering:
         self._nursery = nursery
         self._seconds = seconds
         self._leftovers: dict[str, _Leftover] = {}
-        self._ended = False
 
     def __len__(self) -> int:
         return sum(len(left.jobs) for left in set(self._leftovers.values()))
@@ -126,13 +125,12 @@ class Lingering:
             self._leftovers.pop(token, None)
 
     def end(self) -> None:
-        """The server closes: nobody can come back any more."""
-        self._ended = True
+        """The server is closed, all sessions have ended, and nobody can come back any more."""
         for left in set(self._leftovers.values()):
             left.resumed.set()
 
     async def _wait_for_return(self, left: _Leftover) -> None:
-        with trio.move_on_after(0 if self._ended else self._seconds):
+        with trio.move_on_after(self._seconds):
             await left.resumed.wait()
         if left.tokens[0] in self._leftovers:  # nobody took them
             self._forget(left)

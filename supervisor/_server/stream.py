@@ -279,16 +279,18 @@ class OutboxStream(trio.abc.Stream):
         self._seal()
         self._more.set()
         leave_by = min(self._leave_by, trio.current_time() + self._limits.close_seconds)
-        with trio.CancelScope(shield=True, deadline=leave_by):
-            await self._empty.wait()
-            await self._say_goodbye()
-        self._writing.cancel()
-        self._more.set()
         try:
-            with trio.CancelScope(shield=True):
-                await trio.aclose_forcefully(self._transport)
+            with trio.CancelScope(shield=True, deadline=leave_by):
+                await self._empty.wait()
+                await self._say_goodbye()
         finally:
-            self.closed.set()
+            self._writing.cancel()
+            self._more.set()
+            try:
+                with trio.CancelScope(shield=True):
+                    await trio.aclose_forcefully(self._transport)
+            finally:
+                self.closed.set()
 
     async def _say_goodbye(self) -> None:
         """Wait for the peer's end of the stream.

@@ -10,7 +10,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
@@ -64,12 +64,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     open_safely()
     try:
         code = _run(arguments)
-        if sys.stdout is not None:
-            sys.stdout.flush()
-    except (PipeClosed, BrokenPipeError):
-        _forget_stdout()
+    except PipeClosed:
         code = Exit.PIPE_CLOSED
-    return int(code)
+    unread = [_is_gone(stream) for stream in (sys.stdout, sys.stderr)]
+    return int(code) or (Exit.PIPE_CLOSED if unread[0] else Exit.DONE)
 
 
 def _run(arguments: Sequence[str] | None) -> int:
@@ -93,8 +91,15 @@ def _run(arguments: Sequence[str] | None) -> int:
     return code if isinstance(code, int) else Exit.DONE
 
 
-def _forget_stdout() -> None:
-    """Nobody reads it: whatever is still in its buffer goes nowhere, without a complaint."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
+def _is_gone(stream: TextIO | None) -> bool:
+    """Flush; if nobody reads it any more, let what is in its buffer go nowhere, silently."""
+    if stream is None or stream.closed:
+        return False
+    try:
+        stream.flush()
+    except OSError:  # EPIPE of a pipe, EIO of a terminal
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+        return True
+    return False

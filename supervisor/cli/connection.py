@@ -23,7 +23,15 @@ from .private import read_token
 if TYPE_CHECKING:
     from .._client import Client
 
-__all__ = ["Target", "Where", "connected", "find_target", "gone_server", "require_target", "where_options"]
+__all__ = [
+    "Target",
+    "Where",
+    "connected",
+    "find_target",
+    "gone_server",
+    "require_target",
+    "where_options",
+]
 
 URL = "TRIO_SUPERVISOR_URL"
 TOKEN = "TRIO_SUPERVISOR_TOKEN"

@@ -211,7 +211,7 @@ class Foreground:
         await self._streams.broken.wait()
         await self._started.wait()
         if self._ours:
-            await self._cancel("nobody reads its output any more", force=False)
+            await self._cancel("its output cannot be written any more", force=False)
 
     async def _give_up_when_stuck(self, stops: Stops) -> None:
         """In this process a job that does not end would hold up our end for ever."""

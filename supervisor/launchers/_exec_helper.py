@@ -407,7 +407,11 @@ def open_home(path: str, root: str) -> tuple[int, str]:
 
 
 def watch_parent(expected: int) -> int:
-    parent = os.pidfd_open(expected)
+    """A pidfd of the supervisor, which may have died while we started."""
+    try:
+        parent = os.pidfd_open(expected)
+    except ProcessLookupError as error:
+        raise SupervisorGone from error
     if os.getppid() != expected:
         raise SupervisorGone
     return parent
