@@ -7,7 +7,6 @@ Event. No checks, no history, no answers.
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 
@@ -15,7 +14,7 @@ import attrs
 import trio
 
 from ._case import Figures
-from ._probe import Countdown, Stalls, longest_stall, resident
+from ._probe import Countdown, Stalls, clock, longest_stall, resident
 
 Body = Callable[[], Awaitable[None]]
 
@@ -55,13 +54,13 @@ async def _noop(n: int) -> float:
     jobs = Countdown(n)
     async with trio.open_nursery() as nursery:
         registry = Jobs(nursery)
-        begun = time.perf_counter()
+        begun = clock()
         for _ in range(n - 1):
             registry.start(jobs.noop)
         last = registry.start(jobs.noop)
         await jobs.all_out.wait()
         await last.done.wait()
-    return time.perf_counter() - begun
+    return clock() - begun
 
 
 def noop(n: int) -> Figures:
@@ -90,7 +89,7 @@ def idle(n: int) -> Figures:
             figures = {"memory": (resident() - before) / n}
             latencies = []
             for record in list(registry.records.values())[:: max(1, n // 200)]:
-                begun = time.perf_counter()
+                begun = clock()
                 record.scope.cancel()
                 await record.done.wait()
                 latencies.append(jobs.left_at - begun)
@@ -109,11 +108,11 @@ async def _cancel_all(n: int, stalls: Stalls | None = None) -> float:
         await jobs.all_in.wait()
         if stalls is not None:
             await stalls.reset()
-        begun = time.perf_counter()
+        begun = clock()
         for record in registry.records.values():
             record.scope.cancel()
         await jobs.all_out.wait()
-        total = time.perf_counter() - begun
+        total = clock() - begun
         assert all(record.done.is_set() for record in registry.records.values())
     return total
 

@@ -7,6 +7,7 @@ its cost is too.
 from __future__ import annotations
 
 import json
+import statistics
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -34,13 +35,15 @@ Talk = Callable[[WebSocketConnection], Awaitable[Figures]]
 
 
 async def ask_in_turn(ws: WebSocketConnection, n: int, request: str = PING) -> Figures:
-    """Seconds a round trip, one request at a time."""
-    begun = time.perf_counter()
+    """Seconds a round trip, one request at a time, the median."""
+    taken = []
     for i in range(n):
+        begun = time.perf_counter()
         await ws.send_message(request % i)
         answer = await ws.get_message()
+        taken.append(time.perf_counter() - begun)
         assert "error" not in answer, answer
-    return {"round_trip": (time.perf_counter() - begun) / n}
+    return {"round_trip": statistics.median(taken)}
 
 
 async def ask_pipelined(ws: WebSocketConnection, n: int, request: str = PING) -> Figures:
@@ -163,16 +166,16 @@ async def ask(ws: WebSocketConnection, method: str, **params: object) -> str:
 
 
 async def start_and_cancel(ws: WebSocketConnection, bodies: dict[str, Body]) -> Figures:
-    """Seconds from sending the cancel to the job's `finally`; the mean over all bodies."""
-    total = 0.0
+    """Seconds from sending the cancel to the job's `finally`; the median of all bodies."""
+    taken = []
     for job_id, body in bodies.items():
         await ask(ws, "job.start", name="idle", job_id=job_id, args={"key": job_id})
         await body.entered.wait()
         begun = time.perf_counter()
         await ask(ws, "job.cancel", job_id=job_id)
         await body.left.wait()
-        total += body.left_at - begun
-    return {"cancel_to_finally": total / len(bodies)}
+        taken.append(body.left_at - begun)
+    return {"cancel_to_finally": statistics.median(taken)}
 
 
 def make_bodies(n: int) -> dict[str, Body]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 
@@ -12,7 +11,7 @@ import trio
 from supervisor import JobFilter, JobHandle, JobRequest, JobState, Supervisor, open_supervisor
 
 from ._case import Figures
-from ._probe import Countdown, Stalls, longest_stall, resident
+from ._probe import Countdown, Stalls, clock, longest_stall, resident
 
 Offer = Callable[[Supervisor, Countdown, int], Awaitable[JobHandle]]
 
@@ -34,11 +33,11 @@ async def offer_each(sup: Supervisor, jobs: Countdown, n: int) -> JobHandle:
 
 async def _noop(sup: Supervisor, offer: Offer, n: int) -> float:
     jobs = Countdown(n)
-    begun = time.perf_counter()
+    begun = clock()
     last = await offer(sup, jobs, n)
     await jobs.all_out.wait()
     job = await last.wait()
-    total = time.perf_counter() - begun
+    total = clock() - begun
     assert job.state is JobState.SUCCEEDED
     return total
 
@@ -84,7 +83,7 @@ def idle(n: int) -> Figures:
             figures = {"memory": (resident() - before) / n}
             latencies = []
             for handle in handles:
-                begun = time.perf_counter()
+                begun = clock()
                 await handle.cancel()
                 await handle.wait()
                 latencies.append(jobs.left_at - begun)
@@ -98,9 +97,9 @@ async def _cancel_all(n: int, stalls: Stalls | None = None) -> float:
         jobs, _ = await _start_idle(sup, n)
         if stalls is not None:
             await stalls.reset()
-        begun = time.perf_counter()
+        begun = clock()
         replies = await sup.cancel_many(JobFilter(), wait="finished")
-        total = time.perf_counter() - begun
+        total = clock() - begun
         assert jobs.to_leave == 0
         assert len(replies) == n
     return total
@@ -111,8 +110,8 @@ async def _leave_block(n: int, stalls: Stalls | None = None) -> float:
         jobs, _ = await _start_idle(sup, n)
         if stalls is not None:
             await stalls.reset()
-        begun = time.perf_counter()
-    total = time.perf_counter() - begun
+        begun = clock()
+    total = clock() - begun
     assert jobs.to_leave == 0
     return total
 

@@ -1,7 +1,7 @@
 """Draws the state diagram of docs/lifecycle.md from the table that the code runs on.
 
-    python docs/draw_states.py          put the current diagram into the page
-    python docs/draw_states.py --check  exit 1 if the page shows another one
+python docs/draw_states.py          put the current diagram into the page
+python docs/draw_states.py --check  exit 1 if the page shows another one
 """
 
 from __future__ import annotations

@@ -1,15 +1,15 @@
 """Fakes and builders that the tests of the core share.
 
-`run` runs an async function on a MockClock that jumps when nothing else can happen, and ends a hang,
-shielded or not, with an error instead of waiting for ever. `FakeLauncher` runs a `Script`: work that
-can be killed, of which the test decides what it does, and knows whether it is alive.
+`run` runs an async function on a MockClock that jumps when nothing else can happen, and ends a
+hang, shielded or not, with an error instead of waiting for ever. `FakeLauncher` runs a `Script`:
+work that can be killed, of which the test decides what it does, and knows whether it is alive.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext, suppress
 from typing import Any, ClassVar
 
 import trio
@@ -37,7 +37,7 @@ class Hangs(BaseException):
     """Every task waits for something that will not happen."""
 
 
-# --- running -------------------------------------------------------------------------------------
+# --- running ----------------------------------------------------------------------------------
 
 
 def jumping_clock() -> trio.testing.MockClock:
@@ -103,7 +103,7 @@ async def open_sup(
             raise
 
 
-# --- work that can be killed -----------------------------------------------------------------------
+# --- work that can be killed ------------------------------------------------------------------
 
 
 class Script:
@@ -265,7 +265,7 @@ class _RunningFake(RunningJob):
         return ("pid 4242 sleeping",)
 
 
-# --- bodies ----------------------------------------------------------------------------------------
+# --- bodies -----------------------------------------------------------------------------------
 
 
 async def forever() -> None:
@@ -310,12 +310,10 @@ class Body:
     async def __call__(self) -> Any:
         self.alive += 1
         self.entered += 1
+        swallowing = suppress(trio.Cancelled) if self.swallows else nullcontext()
         try:
-            with trio.CancelScope(shield=self.shielded):
+            with swallowing, trio.CancelScope(shield=self.shielded):
                 await self._go.wait()
-        except trio.Cancelled:
-            if not self.swallows:
-                raise
         finally:
             self.alive -= 1
         if self.raises is not None:
@@ -323,7 +321,7 @@ class Body:
         return self.returns
 
 
-# --- records ---------------------------------------------------------------------------------------
+# --- records ----------------------------------------------------------------------------------
 
 
 def at(mono: float) -> Instant:

@@ -1,16 +1,16 @@
 """Random lives of a few jobs, and the invariants that hold after every step.
 
 The commands of an example are drawn before the run, and so is the schedule: nothing is drawn inside
-Trio's loop. They run against any `JobControl`: `Link` says how one is opened and reconnected. What is
-true is learned from three sides that know nothing of each other: the records, the events, and the
-works themselves, which know whether they are alive.
+Trio's loop. They run against any `JobControl`: `Link` says how one is opened and reconnected. What
+is true is learned from three sides that know nothing of each other: the records, the events, and
+the works themselves, which know whether they are alive.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from typing import Any, NamedTuple
 
 import trio
@@ -60,7 +60,7 @@ LATER = {
 }
 
 
-# --- commands -----------------------------------------------------------------------------------------
+# --- commands ---------------------------------------------------------------------------------
 
 
 class Manner(NamedTuple):
@@ -232,7 +232,7 @@ ENDINGS: st.SearchStrategy[list[Command]] = st.one_of(
 
 
 def histories(least: int = 8, most: int = 16) -> st.SearchStrategy[History]:
-    """Histories that begin with a start and have `least` to `most` commands more; some shut down."""
+    """Histories of one start and `least` to `most` commands more; some end with a shutdown."""
     return st.builds(
         lambda slots, first, commands, ending: History(slots, [first, *commands, *ending]),
         st.sampled_from([None, None, 1, 2]),
@@ -242,7 +242,7 @@ def histories(least: int = 8, most: int = 16) -> st.SearchStrategy[History]:
     )
 
 
-# --- works that know whether they are alive --------------------------------------------------------------
+# --- works that know whether they are alive ---------------------------------------------------
 
 Attempt = tuple[str, int]
 
@@ -256,10 +256,14 @@ class Ground:
         self.won: set[Attempt] = set()
         """Attempts that a cancel reached before they began."""
         self.works: list[Work] = []
+        self.violations: list[str] = []
+        """What a body saw: raised there, it would only be the failure of a job."""
 
     def enter(self, attempt: Attempt) -> None:
-        assert attempt not in self.won, f"I2: {attempt} entered after its cancel had won"
-        assert self.entered[attempt] == 0, f"{attempt} entered twice"
+        if attempt in self.won:
+            self.violations.append(f"I2: {attempt} entered after its cancel had won")
+        if self.entered[attempt]:
+            self.violations.append(f"{attempt} entered twice")
         self.entered[attempt] += 1
         self.alive[attempt] += 1
 
@@ -296,23 +300,17 @@ class AsyncWork(Work):
         attempt = (job.id, job.attempt)
         self.ground.enter(attempt)
         self.sinks.append(job)
+        swallowing = suppress(trio.Cancelled) if self.manner.swallows else nullcontext()
         try:
-            with trio.CancelScope(shield=self.manner.shielded):
+            with swallowing, trio.CancelScope(shield=self.manner.shielded):
                 await self.over.wait()
-        except trio.Cancelled:
-            if not self.manner.swallows:
-                await self._clean_up()
-                raise
         finally:
+            with trio.move_on_after(self.manner.leaving, shield=True):
+                await self.over.wait()
             self.ground.leave(attempt)
         if self.manner.fails:
             raise ValueError("as drawn")
         return "done"
-
-    async def _clean_up(self) -> None:
-        if self.manner.leaving and not self.yields:
-            with trio.move_on_after(self.manner.leaving, shield=True):
-                await self.over.wait()
 
 
 class KillableWork(Work):
@@ -374,8 +372,9 @@ class _RunningWork(RunningJob):
                     signal = 0
                 else:
                     continue
-                nursery.cancel_scope.cancel()
-                return Exited(None if signal else int(manner.fails), signal or None, PROOF)
+                break
+            nursery.cancel_scope.cancel()
+        return Exited(None if signal else int(manner.fails), signal or None, PROOF)
 
     async def _own_end(self) -> None:
         await self.work.over.wait()
@@ -393,7 +392,7 @@ class _RunningWork(RunningJob):
         return (f"{self.attempt}",)
 
 
-# --- how a supervisor is reached ------------------------------------------------------------------
+# --- how a supervisor is reached --------------------------------------------------------------
 
 
 class Link:
@@ -410,9 +409,7 @@ class Link:
     @asynccontextmanager
     async def open(self) -> AsyncIterator[JobControl]:
         launchers = (FunctionLauncher(), WorkLauncher())
-        async with open_sup(
-            slots=self.slots, store=self.store, launchers=launchers
-        ) as self.sup:
+        async with open_sup(slots=self.slots, store=self.store, launchers=launchers) as self.sup:
             yield self.sup
 
     async def reconnect(self) -> JobControl:
@@ -422,7 +419,7 @@ class Link:
         return self.sup.watch(since=0, logs=True, progress=True)
 
 
-# --- running and checking ---------------------------------------------------------------------------
+# --- running and checking ---------------------------------------------------------------------
 
 
 class Player:
@@ -436,6 +433,7 @@ class Player:
         self.control: JobControl
         self.asked = 0
         self.answers = 0
+        self.waiting: dict[str, int] = defaultdict(int)
         self.created: dict[str, int] = defaultdict(int)
         self.remembered: dict[str, float] = {}
         self.finals: dict[Attempt, Job] = {}
@@ -446,17 +444,16 @@ class Player:
 
     async def play(self) -> None:
         before = trio.lowlevel.current_statistics().tasks_living
-        async with trio.open_nursery() as self.waiters:
-            async with self.link.open() as self.control:
-                try:
-                    async with self.link.watch() as self.events:
-                        for command in self.history.commands:
-                            await self.do(command)
-                            self.check()
-                        await self.close()
-                finally:
-                    for work in self.ground.works:
-                        work.yield_at_last()
+        async with trio.open_nursery() as self.waiters, self.link.open() as self.control:
+            try:
+                async with self.link.watch() as self.events:
+                    for command in self.history.commands:
+                        await self.do(command)
+                        self.check()
+                    await self.close()
+            finally:
+                for work in self.ground.works:
+                    work.yield_at_last()
         self.check_end()
         assert trio.lowlevel.current_statistics().tasks_living == before, "I8: tasks left"
 
@@ -505,6 +502,7 @@ class Player:
                     await trio.lowlevel.checkpoint()
             case Settle():
                 await trio.testing.wait_all_tasks_blocked()
+                self.check_waiting()
             case Reconnect():
                 self.control = await self.link.reconnect()
             case Shutdown(mode=mode, grace=grace):
@@ -546,6 +544,8 @@ class Player:
         self.created[job_id] += 1
         self.remembered.pop(job_id, None)
         self.latest[job_id] = work
+        left = [tombstone.job_id for tombstone in self.link.sup.tombstones()]
+        assert job_id not in left, "I9: not used up"
         job = await self.control.get(job_id)
         if buried and command.remembered == "cancel":
             assert (job.state, job.how, job.attempt) == ("cancelled", "never_started", 1), "I9"
@@ -581,6 +581,9 @@ class Player:
         except Overloaded:
             assert len(self.living_tombstones()) >= TOMBSTONES, "I9"
             return None
+        if command.attempt is not None and reply.job is not None:
+            stale = reply.job.attempt != command.attempt
+            assert stale == (reply.outcome is CancelOutcome.STALE_ATTEMPT)
         self.note(reply)
         return reply
 
@@ -604,6 +607,7 @@ class Player:
             assert reply.job.state.is_final
 
     async def cancel_and_wait(self, command: Cancel) -> None:
+        self.waiting[command.job_id] += 1
         try:
             reply = await self.control.cancel(
                 command.job_id,
@@ -621,6 +625,7 @@ class Player:
             elif reply.outcome is not CancelOutcome.STALE_ATTEMPT:
                 assert reply.job is not None
                 assert reply.job.state.is_final or reply.job.state is JobState.STUCK
+        self.waiting[command.job_id] -= 1
         self.answers += 1
 
     async def cancel_all(self, grace: float | None) -> None:
@@ -641,6 +646,7 @@ class Player:
     # --- checking ---------------------------------------------------------------------------
 
     def check(self) -> None:
+        assert not self.ground.violations
         self.read_events()
         jobs = self.link.sup.list_nowait(limit=1000)
         for job in jobs:
@@ -654,6 +660,12 @@ class Player:
             }
             assert sum(alive.values()) <= 1, f"I6: {alive}"
         assert len(self.link.sup.tombstones()) <= TOMBSTONES, "I9"
+
+    def check_waiting(self) -> None:
+        """Nobody who waits for an end waits on when it has come, or cannot come."""
+        for job in self.link.sup.list_nowait(limit=1000):
+            if job.state.is_final or job.state is JobState.STUCK:
+                assert not self.waiting[job.id], f"I15: {job.id} is {job.state}"
 
     def check_job(self, job: Job) -> None:
         attempt = (job.id, job.attempt)
@@ -712,9 +724,12 @@ class Player:
 
     def check_end(self) -> None:
         statistics = self.link.sup.statistics_nowait()
-        live = {state: n for state, n in statistics.jobs.items() if n and not JobState(state).is_final}
+        live = {
+            state: n for state, n in statistics.jobs.items() if n and not JobState(state).is_final
+        }
         assert not live, f"I8: {live}"
         assert (statistics.slots_used, statistics.watchers) == (0, 0), "I8"
+        assert not self.ground.violations
         assert not any(self.ground.alive.values()), f"I3: {dict(self.ground.alive)}"
         assert self.answers == self.asked, f"I13, I15: {self.answers} answers to {self.asked}"
         for job_id, count in self.created.items():

@@ -6,7 +6,8 @@ runs per tick and the others are put off, so that any of them can be ahead of an
 short list of deviations: (how many ticks after the last one, which task instead).
 
 It takes the place of two private names of Trio's (`trio._core._run._r` and
-`_ALLOW_DETERMINISTIC_SCHEDULING`, there since 2019); `probe` checks that they still do what we think.
+`_ALLOW_DETERMINISTIC_SCHEDULING`, there since 2019); `test_schedules` checks with `probe` that they
+still do what we think.
 """
 
 from __future__ import annotations

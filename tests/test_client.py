@@ -74,7 +74,7 @@ async def client_of(peer: Peer) -> AsyncIterator[Client]:
 
     ours, theirs = trio.testing.memory_stream_pair()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(serve, theirs)
+        nursery.start_soon(serve, theirs)  # noqa: ASYNC113 - the client waits for it
         async with connect_stream(ours) as client:
             yield client
         nursery.cancel_scope.cancel()

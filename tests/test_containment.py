@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import socket
+import subprocess
 import sys
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import pytest
 import trio
 import trio.testing
 from launching import (
+    PATIENCE,
     Attempt,
     alive,
     all_dead,
@@ -31,8 +34,9 @@ from supervisor._records import Exited
 from supervisor.launchers._containment import _proc
 from supervisor.launchers._containment._proc import Claim, Seen, Stat, attribute, parse_stat
 from supervisor.launchers._containment.base import ContainmentUnavailable
-from supervisor.launchers._containment.cgroup import CgroupBox, find_home
+from supervisor.launchers._containment.cgroup import Cgroup2, CgroupBox, find_home
 from supervisor.launchers._containment.spare import SpareFds
+from supervisor.launchers._spawner import HELPER as HELPER_PROGRAM
 
 # --- a tree of 200 -----------------------------------------------------------------------------
 
@@ -155,12 +159,23 @@ async def test_ended_leaders_and_orphans_are_reaped() -> None:
 async def test_who_shares_only_the_session_is_found() -> None:
     # A group of its own, no cookie, no output, no parent; and another command could be its origin.
     marker = unique("same-session")
-    script = f"set -m; env -i /bin/sh -c 'sleep 1000; :' {marker} </dev/null >/dev/null 2>&1 & exit"
+    # The leader leaves only when the child has exec'ed: the pipe closes.
+    script = (
+        "import os, sys\n"
+        "ready, going = os.pipe()\n"
+        "if os.fork() == 0:\n"
+        "    os.setpgid(0, 0)\n"
+        "    null = os.open('/dev/null', os.O_RDWR)\n"
+        "    for fd in (0, 1, 2): os.dup2(null, fd)\n"
+        "    os.execve('/bin/sleep', [sys.argv[1], '1000'], {})\n"
+        "os.close(going)\n"
+        "os.read(ready, 1)\n"
+    )
     async with opened("process_group") as launcher, trio.open_nursery() as nursery:
         other = Attempt(launcher, ["sh", "-c", "echo up; exec sleep 1000"])
         nursery.start_soon(other.run)
         await other.sink.said(b"up")
-        exit, _ = await run(launcher, "sh", "-c", script)
+        exit, _ = await run(launcher, sys.executable, "-S", "-c", script, marker)
         assert isinstance(exit, Exited)
         assert alive(marker) == []
         other.job.kill()
@@ -392,6 +407,25 @@ async def test_the_helper_is_in_no_cgroup_that_is_killed() -> None:
         await run(launcher, "true")
         helper = Path(f"/proc/{helper_of(launcher).pid}/cgroup").read_text()
         assert helper == Path("/proc/self/cgroup").read_text()
+
+
+@needs_cgroup2
+@pytest.mark.parametrize("pid_in_use", [False, True])
+def test_a_helper_that_finds_its_supervisor_dead_leaves_no_cgroup(pid_in_use: bool) -> None:
+    # As if the supervisor had been killed while the helper started; its number may be another's.
+    home = Cgroup2("look")._home
+    root = f"{home}/trio-supervisor-{unique('late')}"
+    with stranger() as other:
+        if not pid_in_use:
+            other.kill()
+            other.wait()
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with ours, theirs:
+            argv = [sys.executable, "-I", "-S", "-E", str(HELPER_PROGRAM), str(theirs.fileno())]
+            argv += [str(other.pid), f"{home}/cgroup.procs", root]
+            done = subprocess.run(argv, pass_fds=[theirs.fileno()], timeout=PATIENCE)
+    assert done.returncode == 0
+    assert not os.path.exists(root)
 
 
 # --- descriptors in hand -----------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Watching a supervisor: events in order, without gap or duplicate; lines and progress in between."""
+"""Watching a supervisor: events in order, no gap, no duplicate; lines and progress in between."""
 
 from __future__ import annotations
 
@@ -93,12 +93,15 @@ def test_replay_and_live_have_no_gap_and_no_duplicate() -> None:
     async def main() -> None:
         async with open_sup() as sup:
             seen: list[int] = []
+            under_way = trio.Event()
 
             async def churn() -> None:
                 for _ in range(50):
                     handle = await sup.start(Body())
                     handle._entry.spec.work.release()  # type: ignore[attr-defined]
                     await handle.wait()
+                    if sup.head_seq > 40:
+                        under_way.set()
 
             async def watch(since: int) -> None:
                 async with sup.watch(since=since) as events:
@@ -110,8 +113,7 @@ def test_replay_and_live_have_no_gap_and_no_duplicate() -> None:
 
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(churn)
-                while sup.head_seq < 40:
-                    await trio.lowlevel.checkpoint()
+                await under_way.wait()
                 nursery.start_soon(watch, 17)
             assert seen == list(range(18, 151))
 
@@ -181,9 +183,7 @@ def test_watching_works_however_few_events_are_kept() -> None:
             handle = await sup.start(script, grace=1)
             await settle()
             await handle.cancel(wait="finished")
-            assert [event.seq for event in await drain(events)] == list(
-                range(1, sup.head_seq + 1)
-            )
+            assert [event.seq for event in await drain(events)] == list(range(1, sup.head_seq + 1))
 
     run(main)
 
@@ -234,11 +234,10 @@ def test_a_watch_ends_with_the_supervisor_after_the_last_event() -> None:
                 async for event in events:
                     seen.append(event)
 
-        async with trio.open_nursery() as nursery:
-            async with open_sup() as sup:
-                await nursery.start(watch)
-                await sup.start(Script(leaving=2), job_id="a")
-                await settle()
+        async with trio.open_nursery() as nursery, open_sup() as sup:
+            await nursery.start(watch)
+            await sup.start(Script(leaving=2), job_id="a")
+            await settle()
         assert steps(seen)[-1] == ("job.finished", "a", "cancelled")
 
     run(main)
@@ -282,7 +281,7 @@ def test_a_watcher_that_falls_behind_loses_no_event_in_silence() -> None:
     run(main)
 
 
-# --- lines and progress ------------------------------------------------------------------------------
+# --- lines and progress -----------------------------------------------------------------------
 
 
 def test_lines_and_progress_come_in_order_and_before_the_end() -> None:
@@ -321,11 +320,14 @@ def test_lines_and_progress_come_only_when_asked_for() -> None:
             supervisor.current_job().log("x")
             supervisor.current_job().progress(1)
 
-        async with open_sup() as sup:
-            async with sup.watch() as events, sup.watch(filter=JobFilter(name="no"), logs=True) as no:
-                await (await sup.start(body)).wait()
-                assert all(isinstance(item, JobEvent) for item in await drain(events))
-                assert await drain(no) == []
+        async with (
+            open_sup() as sup,
+            sup.watch() as events,
+            sup.watch(filter=JobFilter(name="no"), logs=True) as no,
+        ):
+            await (await sup.start(body)).wait()
+            assert all(isinstance(item, JobEvent) for item in await drain(events))
+            assert await drain(no) == []
 
     run(main)
 
@@ -414,7 +416,7 @@ def test_a_slow_watcher_sees_only_the_newest_progress() -> None:
     run(main)
 
 
-# --- logs -------------------------------------------------------------------------------------------
+# --- logs -------------------------------------------------------------------------------------
 
 
 def test_a_log_is_read_in_pages_until_its_end() -> None:
@@ -534,7 +536,7 @@ def test_an_odd_page_is_refused(options: dict[str, Any], path: str) -> None:
     run(main)
 
 
-# --- lists -----------------------------------------------------------------------------------------
+# --- lists ------------------------------------------------------------------------------------
 
 
 def test_a_list_comes_in_pages_in_order_of_acceptance() -> None:

@@ -6,12 +6,18 @@ import pytest
 import trio
 from fakes import EPOCH, Body, Script, forever, open_sup, run, settle
 
-from supervisor._errors import InvalidArguments, JobCancelled, JobIdConflict, JobNotFound, Overloaded
+from supervisor._errors import (
+    InvalidArguments,
+    JobCancelled,
+    JobIdConflict,
+    JobNotFound,
+    Overloaded,
+)
 from supervisor._model import CancelOutcome, Cause, JobRequest, JobState
 from supervisor._registry import Registry
 from supervisor.stores.memory import MemoryStore
 
-# --- while it lives ---------------------------------------------------------------------------------
+# --- while it lives ---------------------------------------------------------------------------
 
 
 def test_a_retried_start_answers_the_live_job() -> None:
@@ -125,7 +131,7 @@ def test_concurrent_starts_of_one_id_make_one_job() -> None:
     run(main)
 
 
-# --- replace ----------------------------------------------------------------------------------------------
+# --- replace ----------------------------------------------------------------------------------
 
 
 def test_a_replacement_starts_only_after_confirmed_death() -> None:
@@ -299,7 +305,7 @@ def test_a_replacement_keeps_its_slot_and_no_more_than_one() -> None:
     run(main)
 
 
-# --- after its end -----------------------------------------------------------------------------------
+# --- after its end ----------------------------------------------------------------------------
 
 
 async def ended_job(sup: object, job_id: str, state: str, body: Body) -> None:
@@ -400,7 +406,7 @@ def test_the_log_goes_on_over_attempts_and_the_lines_tell_theirs() -> None:
     run(main)
 
 
-# --- before it begins --------------------------------------------------------------------------------
+# --- before it begins -------------------------------------------------------------------------
 
 
 def test_a_remembered_cancel_buries_the_start() -> None:
@@ -543,7 +549,7 @@ def test_a_start_that_is_refused_does_not_use_the_tombstone_up() -> None:
     run(main)
 
 
-# --- finished jobs are kept up to a bound ----------------------------------------------------------
+# --- finished jobs are kept up to a bound -----------------------------------------------------
 
 
 def test_the_oldest_finished_jobs_are_forgotten_first_and_live_ones_never() -> None:

@@ -149,6 +149,11 @@ def test_table_is_read() -> None:
     assert len(LAYERS) == len({name for name, _ in LAYERS})
 
 
+@pytest.mark.parametrize("name", [name for name, _ in LAYERS])
+def test_every_name_in_the_table_is_there(name: str) -> None:
+    assert [m for m in MODULES if belongs(m, name.removesuffix(".*"))]
+
+
 @pytest.mark.parametrize("module", MODULES)
 def test_every_module_has_a_place(module: str) -> None:
     assert layer_of(module) is not None, (

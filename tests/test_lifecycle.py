@@ -1,6 +1,6 @@
 """The life of a job as a table: every state, every input, every outcome.
 
-The expectations are written from the design of the lifecycle (docs/lifecycle.md), not from the code.
+The expectations are written from what docs/lifecycle.md promises, not from the code.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ EXITS: tuple[Exit, ...] = (
 )
 
 
-# --- every record and every input there can be, by kind -----------------------------------------
+# --- every record and every input there can be, by kind ---------------------------------------
 
 
 def make_stop(
@@ -164,7 +164,7 @@ def cell_id(value: object) -> str:
     return value.__name__ if isinstance(value, type) else str(value)
 
 
-# --- the table as a whole ---------------------------------------------------------------------------
+# --- the table as a whole ---------------------------------------------------------------------
 
 
 def test_every_state_has_a_row() -> None:
@@ -231,7 +231,15 @@ def test_only_the_end_of_an_attempt_that_goes_on_tells_attempt_ended() -> None:
         assert ("job.attempt_ended" in events) == (moved.state is S.BACKOFF), (state, kind)
 
 
-# --- cancel, by state ------------------------------------------------------------------------------
+def test_no_input_moves_the_kill_later() -> None:
+    for kind, record in itertools.product(TRANSITIONS[S.CANCELLING], records_of(S.CANCELLING)):
+        for input in inputs_of(kind):
+            moved = advance(KILLABLE, record, input).record
+            if isinstance(record, Cancelling) and isinstance(moved, Cancelling):
+                assert moved.stop.kill_at <= record.stop.kill_at
+
+
+# --- cancel, by state -------------------------------------------------------------------------
 
 
 def cancel(
@@ -242,9 +250,7 @@ def cancel(
     grace_given: bool = False,
     successor: JobSpec | None = None,
 ) -> tuple[CancelOutcome, Record]:
-    outcome, input = classify_cancel(
-        record, request, grace_given=grace_given, successor=successor
-    )
+    outcome, input = classify_cancel(record, request, grace_given=grace_given, successor=successor)
     return outcome, record if input is None else advance(spec, record, input).record
 
 
@@ -342,9 +348,7 @@ def test_force_begins_at_the_top_of_the_ladder(record: Record) -> None:
 
 def test_a_smaller_grace_ends_notice_but_still_passes_cancel() -> None:
     record = cancelling(rung=Rung.NOTICE, kill_at=71.0)
-    outcome, moved = cancel(
-        KILLABLE, record, make_request(5.0, grace=2.0), grace_given=True
-    )
+    outcome, moved = cancel(KILLABLE, record, make_request(5.0, grace=2.0), grace_given=True)
     assert isinstance(moved, Cancelling)
     stop = moved.stop
     assert outcome is CancelOutcome.ESCALATED
@@ -354,18 +358,14 @@ def test_a_smaller_grace_ends_notice_but_still_passes_cancel() -> None:
 
 def test_a_smaller_grace_that_would_end_later_changes_nothing() -> None:
     record = cancelling(kill_at=11.0, grace=10.0)
-    outcome, moved = cancel(
-        KILLABLE, record, make_request(8.0, grace=9.0), grace_given=True
-    )
+    outcome, moved = cancel(KILLABLE, record, make_request(8.0, grace=9.0), grace_given=True)
     assert isinstance(moved, Cancelling)
     assert (outcome, moved.stop.kill_at) == (CancelOutcome.JOINED, 11.0)
 
 
 def test_a_larger_grace_is_ignored() -> None:
     record = cancelling(kill_at=11.0, grace=10.0)
-    outcome, moved = cancel(
-        KILLABLE, record, make_request(2.0, grace=60.0), grace_given=True
-    )
+    outcome, moved = cancel(KILLABLE, record, make_request(2.0, grace=60.0), grace_given=True)
     assert isinstance(moved, Cancelling)
     assert (outcome, moved.stop.kill_at, moved.stop.grace) == (CancelOutcome.JOINED, 11.0, 10.0)
 
@@ -397,7 +397,7 @@ def test_counting_never_escalates() -> None:
     assert record.stop.later_count == 8
 
 
-# --- the requests on record ---------------------------------------------------------------------
+# --- the requests on record -------------------------------------------------------------------
 
 
 def test_later_requests_are_kept_up_to_sixteen_and_all_counted() -> None:
@@ -454,13 +454,11 @@ def test_a_second_replacement_overwrites_the_first(make: Any, force: bool) -> No
 @pytest.mark.parametrize("way", WAYS)
 def test_a_cancel_drops_the_replacement(make: Any, way: str) -> None:
     request, grace_given = WAYS[way]
-    _, moved = cancel(
-        KILLABLE, make(successor=SUCCESSOR), request, grace_given=grace_given
-    )
+    _, moved = cancel(KILLABLE, make(successor=SUCCESSOR), request, grace_given=grace_given)
     assert moved.stop.successor is None  # type: ignore[union-attr]
 
 
-# --- what the outcome is ----------------------------------------------------------------------------
+# --- what the outcome is ----------------------------------------------------------------------
 
 COLUMNS: dict[str, Any] = {
     "notice": lambda cause: cancelling(cause=cause, rung=Rung.NOTICE),
@@ -531,7 +529,12 @@ def test_the_outcome_of_a_job_that_nobody_asked_to_stop(
 ) -> None:
     job = job_view(KILLABLE, advance(KILLABLE, record, Ended(exit, at(8.0))).record, 9, now=8.0)
     assert job.state == state
-    assert (job.cancel_requested, job.cause, job.certificate, job.late) == (False, None, None, False)
+    assert (job.cancel_requested, job.cause, job.certificate, job.late) == (
+        False,
+        None,
+        None,
+        False,
+    )
 
 
 @pytest.mark.parametrize("exit", [RETURNED, raised(), THROUGH])
@@ -599,7 +602,7 @@ def test_a_job_never_entered_because_of_a_stop_is_cancelled_not_failed() -> None
         assert ended.state is S.CANCELLED
 
 
-# --- another attempt -------------------------------------------------------------------------------
+# --- another attempt --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("record", [Starting(1, 2), RUNNING])
@@ -628,7 +631,7 @@ def test_no_attempt_follows_once_a_user_has_joined_a_shutdown(column: str) -> No
     assert moved.state is S.CANCELLED
 
 
-# --- the ladder --------------------------------------------------------------------------------------
+# --- the ladder -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -673,7 +676,7 @@ def test_a_stuck_job_says_why_and_where() -> None:
         assert why in (job.why or "")
 
 
-# --- random walks --------------------------------------------------------------------------------
+# --- random walks -----------------------------------------------------------------------------
 
 
 @st.composite
@@ -774,9 +777,9 @@ def check_step(record: Record, outcome: CancelOutcome | None, moved: Record) -> 
         assert len(moved.stop.later) <= 16
     if isinstance(record, Cancelling | Stuck) and isinstance(moved, Backoff):
         assert record.stop.cause in CAN_BE_FOLLOWED  # I10
-    if isinstance(record, Cancelling | Stuck) and isinstance(moved, Cancelling | Stuck):
-        if record.stop.cause not in CAN_BE_FOLLOWED:
-            assert moved.stop.cause is record.stop.cause
+    both = isinstance(record, Cancelling | Stuck) and isinstance(moved, Cancelling | Stuck)
+    if both and record.stop.cause not in CAN_BE_FOLLOWED:
+        assert moved.stop.cause is record.stop.cause
     if outcome is not None and not isinstance(moved, Final):  # I4
         assert LATER_STATES[moved.state] >= LATER_STATES[record.state]
         assert moved.state in (S.CANCELLING, S.STUCK)

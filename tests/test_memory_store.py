@@ -37,7 +37,7 @@ def tombstone(job_id: str, now: float, reason: str | None = None) -> Tombstone:
     )
 
 
-# --- compare and swap --------------------------------------------------------------------------------
+# --- compare and swap -------------------------------------------------------------------------
 
 
 def test_a_swap_numbers_its_events_without_holes() -> None:
@@ -81,7 +81,7 @@ def test_a_new_attempt_goes_to_the_end_of_the_list() -> None:
     assert [stored.spec.id for _, stored in store.scan(places[0])] == ["a"]
 
 
-# --- what is kept --------------------------------------------------------------------------------------
+# --- what is kept -----------------------------------------------------------------------------
 
 
 def test_finished_jobs_are_kept_up_to_a_bound_with_their_logs() -> None:
@@ -133,7 +133,7 @@ def test_two_stores_are_two_histories() -> None:
     assert MemoryStore().instance != MemoryStore().instance
 
 
-# --- tombstones ---------------------------------------------------------------------------------------
+# --- tombstones -------------------------------------------------------------------------------
 
 
 def test_a_tombstone_is_taken_once() -> None:

@@ -324,7 +324,9 @@ def test_a_result_that_json_cannot_hold_is_told_and_the_record_comes_whole(
     assert back.result_error == wire["result_error"]
 
 
-@pytest.mark.parametrize("result", [0, "", [], {}, False, (1, 2), {1: 2}, 10**100, nested(300)])
+@pytest.mark.parametrize(
+    "result", [0, "", [], {}, False, (1, 2), {1: 2, None: 3}, 10**100, nested(300)]
+)
 def test_a_result_that_json_can_hold_arrives(result: Any) -> None:
     wire = job_to_wire(job(state=JobState.SUCCEEDED, result=result))
     sent = decode(encode_result(1, {"job": wire}))

@@ -33,7 +33,21 @@ def test_seconds_that_do(value: float) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [-1, -1e-9, NAN, INF, -INF, 10**400, pytest.param(10**5000, id="huge"), True, "1", None, [1], Secretive()]
+    "value",
+    [
+        -1,
+        -1e-9,
+        NAN,
+        INF,
+        -INF,
+        10**400,
+        pytest.param(10**5000, id="huge"),
+        True,
+        "1",
+        None,
+        [1],
+        Secretive(),
+    ],
 )
 def test_seconds_that_do_not(value: Any) -> None:
     with pytest.raises(InvalidArguments, match="grace") as caught:
@@ -42,7 +56,9 @@ def test_seconds_that_do_not(value: Any) -> None:
     assert "second" in str(caught.value)
 
 
-@pytest.mark.parametrize("value", [NAN, INF, 10**400, pytest.param(10**5000, id="huge"), True, "1", None])
+@pytest.mark.parametrize(
+    "value", [NAN, INF, 10**400, pytest.param(10**5000, id="huge"), True, "1", None]
+)
 def test_numbers_that_do_not(value: Any) -> None:
     with pytest.raises(InvalidArguments, match="done"):
         check_number("done", value)

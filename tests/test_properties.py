@@ -3,7 +3,19 @@
 from __future__ import annotations
 
 import pytest
-from histories import IDS, Cancel, End, History, Manner, Pass, Player, Settle, Start, Ticks, histories
+from histories import (
+    IDS,
+    Cancel,
+    End,
+    History,
+    Manner,
+    Pass,
+    Player,
+    Settle,
+    Start,
+    Ticks,
+    histories,
+)
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from schedules import deviations, run_scheduled
@@ -38,7 +50,9 @@ RACES = [
 ]
 
 
-@pytest.mark.parametrize("commands", RACES, ids=lambda value: " ".join(type(c).__name__ for c in value))
+@pytest.mark.parametrize(
+    "commands", RACES, ids=lambda value: " ".join(type(c).__name__ for c in value)
+)
 @pytest.mark.parametrize("slots", [None, 1])
 def test_small_races_under_every_single_preemption(commands: list, slots: int | None) -> None:  # type: ignore[type-arg]
     history = History(slots, commands)

@@ -39,7 +39,7 @@ def bound(job: RegisteredJob, args: Any) -> dict[str, Any]:
     return work.keywords
 
 
-# --- registering ---------------------------------------------------------------------------------------
+# --- registering ------------------------------------------------------------------------------
 
 
 def test_a_function_is_registered_by_its_name_and_stays_itself() -> None:
@@ -115,7 +115,7 @@ def test_an_unknown_name_lists_what_there_is() -> None:
     assert caught.value.data == {"known": ["greet"]}
 
 
-# --- arguments -----------------------------------------------------------------------------------------
+# --- arguments --------------------------------------------------------------------------------
 
 
 async def everything(
@@ -210,7 +210,7 @@ def test_deep_nesting_is_refused_in_words() -> None:
         nested = nested.pop()
 
 
-# --- schemas --------------------------------------------------------------------------------------------
+# --- schemas ----------------------------------------------------------------------------------
 
 
 def test_a_schema_is_json_and_closed() -> None:

@@ -25,8 +25,10 @@ from server_kit import (
     run,
 )
 
+from supervisor._model import JobRequest
 from supervisor._open import open_supervisor
 from supervisor._server import Address, Auth, Limits, Token, serve
+from supervisor._server.listener import _listen
 from supervisor._server.stream import PING
 
 
@@ -81,15 +83,21 @@ class Exploding(trio.abc.Stream):
 
     async def wait_send_all_might_not_block(self) -> None: ...
 
-    async def aclose(self) -> None: ...
+    def __init__(self) -> None:
+        self.closed = False
+
+    async def aclose(self) -> None:
+        self.closed = True
 
 
 def test_a_bug_below_one_connection_hurts_no_other(caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> None:
         async with open_world() as world, open_peer(world) as peer:
-            world.server.nursery.start_soon(world.server.serve_stream, Exploding())
+            transport = Exploding()
+            world.server.nursery.start_soon(world.server.serve_stream, transport)
             await trio.testing.wait_all_tasks_blocked()
             assert await peer.call("session.ping")
+            assert transport.closed
 
     run(main)
     assert "a connection failed" in caplog.text
@@ -216,6 +224,91 @@ def test_new_jobs_are_refused_while_draining() -> None:
             assert message["error"]["data"]["retryable"] is True
 
     run(main)
+
+
+def test_events_that_wait_go_out_before_the_goodbye() -> None:
+    async def main() -> None:
+        async with open_world() as world, open_peer(world) as peer:
+            await peer.call("events.subscribe")
+            for _ in range(300):
+                world.sup.start_nowait(JobRequest("nap"))
+            world.server.nursery.start_soon(world.server.close)
+            assert await peer.closed() == 1001
+            methods = [method for method, _ in peer.notifications]
+            assert methods[:300] == ["events.event"] * 300
+            assert methods[-1] == "session.closing"
+
+    run(main)
+
+
+def test_answers_that_take_a_while_go_out_before_the_goodbye() -> None:
+    async def main() -> None:
+        async with open_supervisor(registry()) as sup, trio.open_nursery() as nursery:
+            address: Address = await nursery.start(partial(serve, sup, auth=Auth(TOKENS)))
+            async with open_tcp_peer(address) as peer:
+                await peer.call("job.start_many", jobs=[{"name": "nap"}] * 600)
+                id = await peer.ask("job.cancel_many", filter={}, wait="finished")
+                await peer.tell("server.shutdown")
+                assert len((await peer.answer(id))["results"]) == 600
+                assert await peer.closed() == 1001
+
+    trio.run(main)
+
+
+def test_whoever_has_not_said_anything_is_just_dropped() -> None:
+    async def main() -> None:
+        async with open_world() as world:
+            raw = RawPeer(world.open_stream())
+            await trio.testing.wait_all_tasks_blocked()
+            began = trio.current_time()
+            await world.server.close()
+            assert trio.current_time() == began
+            assert await raw.read_all() == b""
+
+    run(main)
+
+
+def test_a_closed_connection_is_gone_within_a_second_even_if_the_peer_is_not() -> None:
+    async def main() -> None:
+        async with open_world() as world:
+            raw = await raw_session(world, None)
+            assert (await raw.frame())[0] == 8  # 4408, and the peer does not react
+            await trio.sleep(1.01)
+            assert "0 sessions" in repr(world.server)
+            assert not world.server._streams
+            await raw.stream.aclose()
+
+    run(main)
+
+
+def test_a_refusal_arrives_even_if_the_client_talks_on() -> None:
+    async def main() -> None:
+        async with open_supervisor() as sup, trio.open_nursery() as nursery:
+            address: Address = await nursery.start(partial(serve, sup, auth=Auth(TOKENS)))
+            for _ in range(5):
+                async with await trio.open_tcp_stream(address.host, address.port) as stream:
+                    await stream.send_all(handshake("wrong") + b"x" * 100_000)
+                    status, text = await RawPeer(stream).http(b"")
+                    assert status == 401
+                    assert "session.hello" in text
+            nursery.cancel_scope.cancel()
+
+    trio.run(main)
+
+
+def test_a_name_with_several_addresses_gets_one_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = trio.open_tcp_listeners
+
+    async def two(port: int, *, host: str) -> list[trio.SocketListener]:
+        return [*await real(0, host="127.0.0.1"), *await real(0, host="127.0.0.1")]
+
+    async def main() -> None:
+        monkeypatch.setattr(trio, "open_tcp_listeners", two)
+        listeners = await _listen("somewhere", 0)
+        assert len(listeners) == 1
+        await listeners[0].aclose()
+
+    trio.run(main)
 
 
 @pytest.mark.parametrize("polite", [True, False])

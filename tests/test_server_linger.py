@@ -108,6 +108,17 @@ def test_a_client_can_be_back_before_we_notice_that_it_was_gone() -> None:
     run(main)
 
 
+def test_nobody_else_takes_over_an_open_connection() -> None:
+    async def main() -> None:
+        async with open_world() as world, open_peer(world) as old, open_peer(world, OTHER) as new:
+            token = (await old.call("session.hello"))["resume_token"]
+            await start(old, "a")
+            assert (await new.call("session.hello", resume_token=token))["resumed"] == 0
+            assert await old.call("session.ping")
+
+    run(main)
+
+
 @pytest.mark.parametrize("who", [SECRET, OTHER])
 def test_nobody_else_and_no_other_token_resumes(who: str) -> None:
     async def main() -> None:
@@ -136,8 +147,9 @@ def test_a_job_that_took_over_the_id_is_left_alone() -> None:
 def test_a_job_that_was_found_and_not_created_is_not_ours_to_cancel() -> None:
     async def main() -> None:
         async with open_world() as world, open_peer(world, OTHER) as other:
-            await start(other, "a", "keep")
+            await start(other, "a", "cancel")
             await leave_behind(world, ("a", "cancel"))
+            await trio.sleep(3 * LINGER)
             assert world.jobs() == {"a": "running"}
 
     run(main)

@@ -90,6 +90,43 @@ def test_everything_arrives_in_order_and_whole() -> None:
     on_streams(check)
 
 
+def test_what_is_sent_after_something_arrived_does_not_overtake() -> None:
+    async def check(ours: Any, theirs: Any) -> None:
+        sent = b""
+
+        async def write() -> None:
+            nonlocal sent
+            async with open_outbox(ours) as stream:
+                for number in range(50):
+                    part = bytes([number]) * 100_000
+                    sent += part
+                    stream.send_nowait(part)
+                    await stream.receive_some(1)
+
+        async with trio.open_nursery() as nursery:
+            await theirs.send_all(b"x" * 50)
+            nursery.start_soon(write)
+            got = await read_all(theirs)
+            await theirs.aclose()
+        assert got == sent
+
+    on_streams(check)
+
+
+def test_many_messages_are_no_flood() -> None:
+    async def main() -> None:
+        ours, theirs = trio.testing.memory_stream_pair()
+        async with open_outbox(ours, message_bytes=10_000) as stream:
+            stream.be_patient()
+            for _ in range(100):
+                await theirs.send_all(b"x" * 5000)
+                await stream.receive_some()
+                stream.message_received()
+            await theirs.aclose()
+
+    run(main)
+
+
 def test_nothing_follows_a_close_frame() -> None:
     async def check(ours: Any, theirs: Any) -> None:
         async with trio.open_nursery() as nursery:

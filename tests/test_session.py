@@ -107,6 +107,13 @@ BAD = [
     ("an id of a wrong type", {"jsonrpc": "2.0", "id": 1.5, "method": "x"}, -32600, None, "$.id"),
     ("id null", {"jsonrpc": "2.0", "id": None, "method": "x"}, -32600, None, "$.id"),
     ("id true", {"jsonrpc": "2.0", "id": True, "method": "x"}, -32600, None, "$.id"),
+    (
+        "an id of 257 characters",
+        {"jsonrpc": "2.0", "id": "x" * 257, "method": "x"},
+        -32600,
+        None,
+        "$.id",
+    ),
     ("an id of 70 bits", {"jsonrpc": "2.0", "id": 2**70, "method": "x"}, -32600, None, "$.id"),
     (
         "an unknown member",
@@ -516,12 +523,25 @@ def test_a_bulk_cancel_goes_on_when_its_client_has_left() -> None:
     async def main() -> None:
         async with open_world() as world:
             async with open_peer(world) as peer:
-                jobs = [{"name": "nap"} for _ in range(300)]
+                jobs = [{"name": "nap"} for _ in range(900)]
                 await peer.call("job.start_many", jobs=jobs)
                 await peer.ask("job.cancel_many", filter={})
-                await trio.testing.wait_all_tasks_blocked()
+                while set(world.jobs().values()) == {"running"}:  # it has not begun
+                    await trio.lowlevel.checkpoint()
+            assert "running" in world.jobs().values(), "it was over before the client left"
             await trio.testing.wait_all_tasks_blocked()
             assert set(world.jobs().values()) == {"cancelled"}
+
+    run(main)
+
+
+def test_a_bulk_start_is_not_interrupted() -> None:
+    async def main() -> None:
+        async with open_world() as world, open_peer(world) as peer:
+            id = await peer.ask("job.start_many", jobs=[{"name": "nap"}] * 900)
+            await peer.cancel(id)
+            results = (await peer.answer(id))["results"]
+            assert len(results) == len(world.jobs()) == 900
 
     run(main)
 
@@ -654,16 +674,17 @@ def test_a_subscription_replays_from_a_position_and_goes_live() -> None:
     run(main)
 
 
-@pytest.mark.parametrize("instance", [None, "another"])
-def test_a_position_that_is_not_here_is_gone(instance: str | None) -> None:
+@pytest.mark.parametrize(("instance", "seq"), [(None, 77), ("another", 0)])
+def test_a_position_that_is_not_here_is_gone(instance: str | None, seq: int) -> None:
     async def main() -> None:
-        async with open_world() as world, open_peer(world) as peer:
-            since = {"instance": instance or world.sup.instance, "seq": 77}
+        limits = Limits(subscriptions=1)
+        async with open_world(limits=limits) as world, open_peer(world) as peer:
+            since = {"instance": instance or world.sup.instance, "seq": seq}
             with pytest.raises(Refused) as refused:
                 await peer.call("events.subscribe", since=since)
             assert refused.value.code == -32010
             assert refused.value.data["head_seq"] == 0
-            assert await peer.call("session.ping")
+            await peer.call("events.subscribe")  # it took no place
 
     run(main)
 

@@ -11,7 +11,6 @@ from fakes import run, settle
 
 from supervisor._timers import Timers
 
-
 Calls: TypeAlias = Timers[Callable[[], None]]
 
 

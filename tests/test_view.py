@@ -70,9 +70,7 @@ def test_times_are_aware_utc() -> None:
 def test_a_view_shows_what_the_spec_says(name: str) -> None:
     spec = make_spec(labels={"a": "b"}, grace=3.0, notice=2.0, timeout=4.0, requester="ann")
     progress = Progress(1, 2)
-    job = job_view(
-        spec, RECORDS[name], 9, now=4.0, progress=progress, log_lines=7, log_dropped=2
-    )
+    job = job_view(spec, RECORDS[name], 9, now=4.0, progress=progress, log_lines=7, log_dropped=2)
     assert (job.id, job.name, job.kind, job.can_force) == ("a", "work", "fake", True)
     assert (job.labels, job.grace, job.notice, job.timeout) == ({"a": "b"}, 3.0, 2.0, 4.0)
     assert (job.seq, job.progress, job.log_lines, job.log_dropped) == (9, progress, 7, 2)

@@ -87,12 +87,12 @@ def test_after_a_gap_nothing_more_is_shown() -> None:
     watch = new_watch()
     for seq in range(1, EVENTS_BEHIND + 2):
         watch.offer_event(make_event(seq))
-    for _ in range(10):
-        watch.take_nowait()
+    seen = [watch.take_nowait() for _ in range(10)]
     watch.offer_event(make_event(EVENTS_BEHIND + 2))
     with pytest.raises(ReplayGone):
-        for _ in range(EVENTS_BEHIND):
-            watch.take_nowait()
+        while True:
+            seen.append(watch.take_nowait())
+    assert seen == [make_event(seq) for seq in range(1, EVENTS_BEHIND + 1)]
 
 
 def test_exactly_as_many_events_as_are_kept_can_wait() -> None:

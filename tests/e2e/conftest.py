@@ -24,7 +24,10 @@ ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 30.0
 """Seconds after which a test that waits has failed; nothing is expected to take that long."""
 
-VARIABLES = ("TRIO_SUPERVISOR_URL", "TRIO_SUPERVISOR_TOKEN", "NO_COLOR", "FORCE_COLOR", "COLUMNS")
+VARIABLES = (
+    "TRIO_SUPERVISOR_URL", "TRIO_SUPERVISOR_TOKEN", "NO_COLOR", "FORCE_COLOR", "COLUMNS",
+    "PYTHONUNBUFFERED",
+)  # fmt: skip
 
 SETSID = f"{sys.executable} -c 'import os, sys; os.setsid(); os.execvp(sys.argv[1], sys.argv[1:])'"
 

@@ -265,7 +265,9 @@ def test_second_ctrl_c_kills(shell: Any, marker: Any) -> None:
 
 
 def test_third_ctrl_c_leaves_at_once_and_says_what_stays(app: Any) -> None:
-    run = app.start("run", "--app", "app:registry", "--grace", "1000", "stay")
+    run = app.start(
+        "run", "--app", "app:registry", "--grace", "1000", "--stop-timeout", "1000", "stay"
+    )
     run.until("staying", "err")
     for word in ("cancelling job", "killing job", "leaving"):
         run.signal(signal.SIGINT)

@@ -470,6 +470,12 @@ def test_tables_are_drawn_on_a_terminal_only(served: Any) -> None:
     assert "\x1b[3" not in plain.out and "succeeded" in plain.out
 
 
+def test_names_cannot_break_the_columns(served: Any) -> None:
+    start(served, "j1", "true", name="a\tb\n\x1b[31mc")
+    (_, row) = rows(served.call("list").stdout)
+    assert row[:2] == ["j1", "a b c"]
+
+
 def test_closed_pipe_is_no_failure_to_talk_about(served: Any) -> None:
     start(served, "j1", "true")
     listing = served.start("list")
