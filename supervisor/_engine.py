@@ -18,6 +18,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import trio
 
+from ._collector import set_aside
 from ._context import CURRENT
 from ._entry import Entry
 from ._failure import error_info
@@ -344,12 +345,16 @@ class Engine:
         while True:
             await self._cancel_asked.wait()
             self._cancel_asked = trio.Event()
-            for number, job_id in enumerate(tuple(self.live)):
-                if number % CHUNK == 0:
-                    await trio.lowlevel.checkpoint()
-                entry = self.live.get(job_id)
-                if entry is not None:
-                    self._stop_for_shutdown(entry)
+            with set_aside(len(self.live)):
+                await self._cancel_all()
+
+    async def _cancel_all(self) -> None:
+        for number, job_id in enumerate(tuple(self.live)):
+            if number % CHUNK == 0:
+                await trio.lowlevel.checkpoint()
+            entry = self.live.get(job_id)
+            if entry is not None:
+                self._stop_for_shutdown(entry)
 
     def _stop_for_shutdown(self, entry: Entry) -> None:
         request = Request(

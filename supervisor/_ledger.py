@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import attrs
 import trio
@@ -105,12 +105,16 @@ class Ledger:
             log_dropped=dropped,
         )
 
-    def meant(self, filter: JobFilter) -> Sequence[str]:
-        """The ids that a bulk request is about: those it names, or the live jobs it describes."""
+    def meant(self, filter: JobFilter) -> Iterable[str]:
+        """The ids that a bulk request is about: those it names, or the live jobs it describes.
+
+        Of those that live now; one by one, so that the caller can pause between them.
+        """
         if filter.job_ids is not None and attrs.evolve(filter, job_ids=None) == JobFilter():
-            return tuple(dict.fromkeys(filter.job_ids))
-        live = self._engine.live.values()
-        return [entry.spec.id for entry in live if _fits(filter, entry)]
+            return dict.fromkeys(filter.job_ids)
+        live = tuple(self._engine.live.values())
+        wanted = None if filter == JobFilter() else filter
+        return (entry.spec.id for entry in live if _fits(wanted, entry))
 
     def page(self, filter: JobFilter | None, limit: int, cursor: str | None) -> JobPage:
         """Jobs in order of acceptance. A paged list keeps its first page's `seq`.

@@ -385,7 +385,7 @@ def _escalate(spec: JobSpec, record: Cancelling, input: Escalate) -> Move:
     """Deadlines only move earlier (I5). It ends `notice`, but still passes `cancel`."""
     stop, request = _noted(record.stop, input), input.request
     if request.force:
-        rung, kill_at = Rung.FORCE, request.at.mono
+        rung, kill_at = Rung.FORCE, min(stop.kill_at, request.at.mono)
     else:
         due = min(request.at.mono + request.grace, request.limit)
         rung, kill_at = Rung.CANCEL, min(stop.kill_at, due)

@@ -131,7 +131,7 @@ Exit: TypeAlias = Returned | Raised | LetThrough | Exited | NeverStarted | Vanis
 # --- the stop of a job -----------------------------------------------------------------------
 
 
-class Request(msgspec.Struct, frozen=True):
+class Request(msgspec.Struct, frozen=True, gc=False):
     """One accepted request to stop; `limit` is when `force` is due at the latest (Trio's clock)."""
 
     requester: str
@@ -143,11 +143,14 @@ class Request(msgspec.Struct, frozen=True):
     limit: float = math.inf
 
 
-class Stop(msgspec.Struct, frozen=True):
+class Stop(msgspec.Struct, frozen=True, gc=False):
     """A stop under way: who asked, on which rung it is, and when the next one is due.
 
     `kill_at` is when `force` is due (Trio's clock) and only ever moves earlier (I5);
     `rung_ends` is when the present rung ends.
+
+    Not tracked by the garbage collector: in a bulk cancel, walking a hundred thousand of these is
+    what holds up the loop. A cycle could only lead through `successor`, which is let go of in time.
     """
 
     cause: Cause

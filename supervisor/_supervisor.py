@@ -12,10 +12,13 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, NamedTuple, overload
+from typing import Any, overload
 
+import msgspec
 import trio
+from msgspec.structs import astuple
 
+from ._collector import set_aside
 from ._engine import CHUNK, Engine
 from ._entry import Entry
 from ._errors import (
@@ -65,7 +68,7 @@ TOMBSTONE_SECONDS = 600.0
 """How long a cancel that came before its job is remembered."""
 
 
-class _Asked(NamedTuple):
+class _Asked(msgspec.Struct, frozen=True, gc=False):
     """What one cancel request did, and the record that it is answered with.
 
     Records never change, so the wide reply can be made when somebody reads it: in a bulk cancel
@@ -101,7 +104,7 @@ class BulkReplies(Sequence[CancelReply | SupervisorError]):
         if isinstance(index, slice):
             return BulkReplies(self._ledger, self._asked[index])
         asked = self._asked[index]
-        return self._ledger.reply(*asked) if isinstance(asked, _Asked) else asked
+        return self._ledger.reply(*astuple(asked)) if isinstance(asked, _Asked) else asked
 
 
 class LocalHandle(JobHandle):
@@ -415,22 +418,23 @@ class Supervisor(JobControl):
         return await self._answer(asked, wait, seconds)
 
     async def _answer(self, asked: _Asked, wait: str, seconds: float) -> CancelReply:
-        if wait == "accepted" or asked.outcome is CancelOutcome.STALE_ATTEMPT:
-            await trio.lowlevel.cancel_shielded_checkpoint()
-        else:
+        # The job goes first: it was made runnable just now, in one batch with this task, and the
+        # reply can be put together after it has run.
+        await trio.lowlevel.cancel_shielded_checkpoint()
+        await trio.lowlevel.cancel_shielded_checkpoint()
+        if wait == "finished" and asked.outcome is not CancelOutcome.STALE_ATTEMPT:
             await trio.lowlevel.checkpoint_if_cancelled()
             asked = await self._when_gone(asked, trio.current_time() + seconds)
-            await trio.lowlevel.cancel_shielded_checkpoint()
-        return self._ledger.reply(*asked)
+        return self._ledger.reply(*astuple(asked))
 
     async def _when_gone(self, asked: _Asked, deadline: float) -> _Asked:
         """The answer once the job is final or stuck, or at `deadline` on Trio's clock."""
-        outcome, entry, _, seq, dropped = asked
+        entry = asked.known
         if isinstance(entry, Entry) and not isinstance(entry.record, (Final, Stuck)):
             with trio.CancelScope(deadline=deadline):
                 while not isinstance(entry.record, (Final, Stuck)):
                     await entry.wait_changed()
-        return _Asked(outcome, entry, entry.record, seq, dropped)
+        return _Asked(asked.outcome, entry, entry.record, asked.seq, asked.successor_dropped)
 
     async def when_gone(self, reply: CancelReply, timeout: float | None = None) -> CancelReply:
         """The reply to a cancel once its job is final or stuck, or after `timeout` seconds."""
@@ -461,7 +465,7 @@ class Supervisor(JobControl):
             What `JobControl.cancel` raises.
         """
         asked = self._ask(job_id, reason, grace, force, attempt, if_unknown, requester, cause)
-        return asked if isinstance(asked, CancelReply) else self._ledger.reply(*asked)
+        return asked if isinstance(asked, CancelReply) else self._ledger.reply(*astuple(asked))
 
     def _ask(
         self,
@@ -539,6 +543,39 @@ class Supervisor(JobControl):
         await trio.lowlevel.checkpoint()
         _check_request(reason, grace, force)
         deadline = trio.current_time() + _check_wait(wait, timeout)
+        # Shielded: that its caller is cancelled in the middle saves none of the jobs it named.
+        with trio.CancelScope(shield=True), set_aside(len(self._engine.live)):
+            asked = await self._ask_many(filter, reason, grace, force, requester)
+            if wait == "finished":
+                await self._note_the_gone(asked)
+        if wait == "finished":
+            for place, answer in enumerate(asked):
+                if isinstance(answer, _Asked) and not isinstance(answer.record, Final):
+                    asked[place] = await self._when_gone(answer, deadline)
+        return BulkReplies(self._ledger, asked)
+
+    async def _note_the_gone(self, asked: list[_Asked | SupervisorError]) -> None:
+        """Most jobs of a bulk cancel are gone by now, and need not be waited for."""
+        for place, answer in enumerate(asked):
+            if isinstance(answer, _Asked) and isinstance(answer.known.record, Final):
+                asked[place] = _Asked(
+                    answer.outcome,
+                    answer.known,
+                    answer.known.record,
+                    answer.seq,
+                    answer.successor_dropped,
+                )
+            if place % CHUNK == 0:
+                await trio.lowlevel.checkpoint()
+
+    async def _ask_many(
+        self,
+        filter: JobFilter,
+        reason: str | None,
+        grace: float | None,
+        force: bool,
+        requester: str,
+    ) -> list[_Asked | SupervisorError]:
         asked: list[_Asked | SupervisorError] = []
         request: Request | None = None
         for number, job_id in enumerate(self._ledger.meant(filter), 1):
@@ -554,11 +591,7 @@ class Supervisor(JobControl):
             if number % CHUNK == 0:
                 await trio.lowlevel.checkpoint()
                 request = None
-        if wait == "finished":
-            for place, answer in enumerate(asked):
-                if isinstance(answer, _Asked) and not isinstance(answer.record, Final):
-                    asked[place] = await self._when_gone(answer, deadline)
-        return BulkReplies(self._ledger, asked)
+        return asked
 
     # --- look and wait ---------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ the works themselves, which know whether they are alive.
 
 from __future__ import annotations
 
+import functools
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
@@ -36,6 +37,7 @@ from supervisor._model import (
     LogEntry,
 )
 from supervisor._records import Exit, Exited, JobSpec, NeverStarted
+from supervisor._registry import Registry
 from supervisor._supervisor import Supervisor
 from supervisor.abc import JobControl, JobSink, RunningJob
 from supervisor.launchers.function import FunctionLauncher
@@ -317,12 +319,49 @@ class KillableWork(Work):
     """Run by `WorkLauncher`."""
 
 
+class ByName:
+    """Works as registered jobs, for whoever cannot hand over a callable: by their number."""
+
+    def __init__(self) -> None:
+        self.registry = Registry()
+        self.works: list[Work] = []
+        self.registry.job(self.async_work)
+        self.registry.job(self.killable_work)
+
+    async def async_work(self, number: int) -> str:
+        work = self.works[number]
+        assert isinstance(work, AsyncWork)
+        return await work()
+
+    async def killable_work(self, number: int) -> None:
+        raise AssertionError("the launcher of works runs this one itself")
+
+    def call(self, work: Work) -> tuple[str, dict[str, int]]:
+        """The name and the arguments to start a work by."""
+        if work not in self.works:
+            self.works.append(work)
+        name = "killable_work" if isinstance(work, KillableWork) else "async_work"
+        return name, {"number": self.works.index(work)}
+
+
 class WorkLauncher(FakeLauncher):
+    """Runs works that can be killed; must come before the launcher of functions."""
+
+    def __init__(self, named: ByName) -> None:
+        super().__init__()
+        self._named = named
+
     def accepts(self, work: object) -> bool:
-        return isinstance(work, KillableWork)
+        return isinstance(work, KillableWork) or self._is_named(work)
+
+    def _is_named(self, work: object) -> bool:
+        return isinstance(work, functools.partial) and work.func == self._named.killable_work
 
     def prepare(self, spec: JobSpec, attempt: int, sink: JobSink) -> RunningJob:
-        return _RunningWork(spec.work, (spec.id, attempt), sink)
+        work = spec.work
+        if self._is_named(work):
+            work = self._named.works[work.keywords["number"]]
+        return _RunningWork(work, (spec.id, attempt), sink)
 
 
 class _RunningWork(RunningJob):
@@ -396,27 +435,44 @@ class _RunningWork(RunningJob):
 
 
 class Link:
-    """A supervisor in this process. A link over the wire overrides `open` and `reconnect`."""
+    """A supervisor in this process.
 
-    knows_everything = True
-    """Whether records are as they are now, and not as last told."""
+    A link over the wire overrides `open` and `reconnect`, and derives from `NamedLink`. The checks
+    always look at `sup` itself.
+    """
 
     def __init__(self, slots: int | None) -> None:
         self.slots = slots
+        self.named = ByName()
         self.store = MemoryStore(tombstones_kept=TOMBSTONES)
         self.sup: Supervisor
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[JobControl]:
-        launchers = (FunctionLauncher(), WorkLauncher())
-        async with open_sup(slots=self.slots, store=self.store, launchers=launchers) as self.sup:
+        async with open_sup(
+            slots=self.slots,
+            store=self.store,
+            registry=self.named.registry,
+            launchers=(WorkLauncher(self.named), FunctionLauncher()),
+        ) as self.sup:
             yield self.sup
+
+    def what(self, work: Work) -> tuple[Any, dict[str, int] | None]:
+        """What to pass to `start` as the work, and as its `args`."""
+        return work, None
 
     async def reconnect(self) -> JobControl:
         return self.sup
 
     def watch(self) -> AbstractAsyncContextManager[Any]:
         return self.sup.watch(since=0, logs=True, progress=True)
+
+
+class NamedLink(Link):
+    """Starts works by name."""
+
+    def what(self, work: Work) -> tuple[Any, dict[str, int] | None]:
+        return self.named.call(work)
 
 
 # --- running and checking ---------------------------------------------------------------------
@@ -526,9 +582,11 @@ class Player:
         expires = self.remembered.get(job_id, 0.0)
         buried = before is None and expires > trio.current_time()
         was_live = before is not None and not before.record.state.is_final
+        what, args = self.link.what(work)
         try:
             handle = await self.control.start(
-                work,  # type: ignore[arg-type]
+                what,
+                args=args,
                 job_id=job_id,
                 grace=4.0,
                 notice=command.notice,
@@ -552,11 +610,6 @@ class Player:
             self.ground.won.add((job_id, 1))
         elif not was_live and job.state is JobState.CANCELLED:
             assert job.cancel_requested, f"I9: {job} was born cancelled without a reason"
-
-    def expect(self, command: Cancel | CancelAll, job_id: str) -> Job | None:
-        """The record that a cancel will meet, for the in-process link."""
-        stored = self.link.store.get(job_id)
-        return None if stored is None else self.link.sup.get_nowait(job_id)
 
     async def cancel(self, command: Cancel) -> None:
         first = await self.cancel_once(command)

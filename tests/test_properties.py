@@ -8,7 +8,9 @@ from histories import (
     Cancel,
     End,
     History,
+    Link,
     Manner,
+    NamedLink,
     Pass,
     Player,
     Settle,
@@ -23,8 +25,8 @@ from schedules import deviations, run_scheduled
 from supervisor._model import JobState
 
 
-async def play(history: History) -> Player:
-    player = Player(history)
+async def play(history: History, make_link: type[Link] = Link) -> Player:
+    player = Player(history, make_link)
     await player.play()
     return player
 
@@ -35,6 +37,14 @@ def test_the_invariants_hold_in_every_history(
     history: History, schedule: list[tuple[int, int]]
 ) -> None:
     run_scheduled(schedule, play, history)
+
+
+@settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow])
+@given(histories(), deviations())
+def test_the_invariants_hold_for_jobs_started_by_name(
+    history: History, schedule: list[tuple[int, int]]
+) -> None:
+    run_scheduled(schedule, play, history, NamedLink)
 
 
 RACES = [

@@ -73,7 +73,8 @@ def test_a_view_shows_what_the_spec_says(name: str) -> None:
     job = job_view(spec, RECORDS[name], 9, now=4.0, progress=progress, log_lines=7, log_dropped=2)
     assert (job.id, job.name, job.kind, job.can_force) == ("a", "work", "fake", True)
     assert (job.labels, job.grace, job.notice, job.timeout) == ({"a": "b"}, 3.0, 2.0, 4.0)
-    assert (job.seq, job.progress, job.log_lines, job.log_dropped) == (9, progress, 7, 2)
+    assert (job.seq, job.log_lines, job.log_dropped) == (9, 7, 2)
+    assert job.progress == (None if job.state.is_final else progress)
     assert job.requester == "ann"
     assert job.created_at == when(EPOCH)
     assert job.version == RECORDS[name].version
@@ -109,6 +110,14 @@ def test_a_result_is_on_the_record() -> None:
     )
     job = job_view(make_spec(), record, 9, now=5.0)
     assert (job.result, job.duration, job.certificate) == (7, None, None)
+
+
+def test_a_final_record_has_the_last_progress_itself() -> None:
+    exit = Returned(None, PROOF)
+    record = Final(
+        JobState.SUCCEEDED, 1, 6, None, at(5.0), exit, How.RETURNED, progress=Progress(3)
+    )
+    assert job_view(make_spec(), record, 9, now=5.0).progress == Progress(3)
 
 
 def test_only_a_final_record_that_was_asked_to_stop_has_a_certificate() -> None:

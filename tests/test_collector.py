@@ -1,0 +1,59 @@
+"""What exists is set aside for a large walk, and always put back."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+
+import pytest
+
+from supervisor._collector import LARGE, set_aside
+
+
+@pytest.fixture(autouse=True)
+def nothing_stays_frozen() -> Iterator[None]:
+    assert gc.get_freeze_count() == 0
+    yield
+    gc.unfreeze()
+
+
+def test_a_small_walk_leaves_the_collector_alone() -> None:
+    with set_aside(LARGE - 1):
+        assert gc.get_freeze_count() == 0
+
+
+def test_a_large_walk_sets_aside_what_there_is_and_puts_it_back() -> None:
+    with set_aside(LARGE):
+        assert gc.get_freeze_count() > 0
+    assert gc.get_freeze_count() == 0
+
+
+def test_it_is_put_back_after_an_error() -> None:
+    with pytest.raises(ZeroDivisionError), set_aside(LARGE):
+        1 / 0  # noqa: B018
+    assert gc.get_freeze_count() == 0
+
+
+def test_of_two_walks_the_last_one_puts_it_back() -> None:
+    first, second = set_aside(LARGE), set_aside(LARGE)
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert gc.get_freeze_count() > 0
+    second.__exit__(None, None, None)
+    assert gc.get_freeze_count() == 0
+
+
+def test_what_the_application_froze_stays_frozen() -> None:
+    gc.freeze()
+    with set_aside(LARGE):
+        pass
+    assert gc.get_freeze_count() > 0
+
+
+def test_new_garbage_is_collected_meanwhile() -> None:
+    with set_aside(LARGE):
+        cycle: list[object] = []
+        cycle.append(cycle)
+        del cycle
+        assert gc.collect() >= 1
