@@ -1,15 +1,15 @@
 """Keeps the garbage collector out of a bulk walk.
 
 A full collection walks every object there is: with a hundred thousand jobs that stops the loop for
-almost half a second, and a bulk cancel makes enough new objects to set one off. Nearly all of what
-it would walk is alive. So while a large walk lasts, what exists already is set aside (`gc.freeze`,
-which takes no time); new garbage is collected as ever. Afterwards it is put back.
+almost half a second, and a bulk cancel makes enough new objects to set off several. Nearly all of
+what they would walk is alive. So while a large walk lasts, what exists is set aside (`gc.freeze`,
+which takes no time), again after every chunk; afterwards it is put back.
 """
 
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 __all__ = ["set_aside"]
@@ -20,21 +20,25 @@ LARGE = 5_000
 _holders = 0
 
 
+def _nothing() -> None:
+    pass
+
+
 @contextmanager
-def set_aside(jobs: int) -> Iterator[None]:
+def set_aside(jobs: int) -> Iterator[Callable[[], None]]:
     """For the length of the block, keep what exists out of collections, if `jobs` are many.
 
-    Does nothing in a process that has frozen objects of its own: they must stay so.
+    Yields a function that sets aside what has come since; call it after every chunk. Does nothing
+    in a process that has frozen objects of its own: they must stay so.
     """
     global _holders
     if jobs < LARGE or (_holders == 0 and gc.get_freeze_count()):
-        yield
+        yield _nothing
         return
-    if _holders == 0:
-        gc.freeze()
+    gc.freeze()
     _holders += 1
     try:
-        yield
+        yield gc.freeze
     finally:
         _holders -= 1
         if _holders == 0:

@@ -345,13 +345,14 @@ class Engine:
         while True:
             await self._cancel_asked.wait()
             self._cancel_asked = trio.Event()
-            with set_aside(len(self.live)):
-                await self._cancel_all()
+            with set_aside(len(self.live)) as set_aside_more:
+                await self._cancel_all(set_aside_more)
 
-    async def _cancel_all(self) -> None:
+    async def _cancel_all(self, after_chunk: Callable[[], None]) -> None:
         for number, job_id in enumerate(tuple(self.live)):
             if number % CHUNK == 0:
                 await trio.lowlevel.checkpoint()
+                after_chunk()
             entry = self.live.get(job_id)
             if entry is not None:
                 self._stop_for_shutdown(entry)

@@ -544,17 +544,19 @@ class Supervisor(JobControl):
         _check_request(reason, grace, force)
         deadline = trio.current_time() + _check_wait(wait, timeout)
         # Shielded: that its caller is cancelled in the middle saves none of the jobs it named.
-        with trio.CancelScope(shield=True), set_aside(len(self._engine.live)):
-            asked = await self._ask_many(filter, reason, grace, force, requester)
+        with trio.CancelScope(shield=True), set_aside(len(self._engine.live)) as more:
+            asked = await self._ask_many(filter, reason, grace, force, requester, more)
             if wait == "finished":
-                await self._note_the_gone(asked)
+                await self._note_the_gone(asked, more)
         if wait == "finished":
             for place, answer in enumerate(asked):
                 if isinstance(answer, _Asked) and not isinstance(answer.record, Final):
                     asked[place] = await self._when_gone(answer, deadline)
         return BulkReplies(self._ledger, asked)
 
-    async def _note_the_gone(self, asked: list[_Asked | SupervisorError]) -> None:
+    async def _note_the_gone(
+        self, asked: list[_Asked | SupervisorError], after_chunk: Callable[[], None]
+    ) -> None:
         """Most jobs of a bulk cancel are gone by now, and need not be waited for."""
         for place, answer in enumerate(asked):
             if isinstance(answer, _Asked) and isinstance(answer.known.record, Final):
@@ -567,6 +569,7 @@ class Supervisor(JobControl):
                 )
             if place % CHUNK == 0:
                 await trio.lowlevel.checkpoint()
+                after_chunk()
 
     async def _ask_many(
         self,
@@ -575,6 +578,7 @@ class Supervisor(JobControl):
         grace: float | None,
         force: bool,
         requester: str,
+        after_chunk: Callable[[], None],
     ) -> list[_Asked | SupervisorError]:
         asked: list[_Asked | SupervisorError] = []
         request: Request | None = None
@@ -590,6 +594,7 @@ class Supervisor(JobControl):
             asked.append(self._ask_known(known, request, grace_given=grace is not None))
             if number % CHUNK == 0:
                 await trio.lowlevel.checkpoint()
+                after_chunk()
                 request = None
         return asked
 

@@ -51,9 +51,18 @@ def test_what_the_application_froze_stays_frozen() -> None:
     assert gc.get_freeze_count() > 0
 
 
-def test_new_garbage_is_collected_meanwhile() -> None:
-    with set_aside(LARGE):
+def test_what_comes_meanwhile_is_set_aside_when_told() -> None:
+    with set_aside(LARGE) as more:
+        before = gc.get_freeze_count()
+        kept = [[number] for number in range(1000)]
+        more()
+        assert gc.get_freeze_count() >= before + len(kept)
+
+
+def test_garbage_of_the_walk_is_collected_afterwards() -> None:
+    with set_aside(LARGE) as more:
         cycle: list[object] = []
         cycle.append(cycle)
         del cycle
-        assert gc.collect() >= 1
+        more()
+    assert gc.collect() >= 1
