@@ -119,7 +119,7 @@ async def connect_stream(
                     nursery.start_soon(client.serve)
                     client.hello = await _greet(client, resume_token)
                 yield client
-            except BaseException as exc:
+            except BaseException as exc:  # noqa: ASYNC103 - raised again below
                 raised = exc
             nursery.cancel_scope.cancel("the client is closed")
     except BaseExceptionGroup as group:

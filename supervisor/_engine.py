@@ -36,7 +36,17 @@ from ._lifecycle import (
     classify_cancel,
     next_rung,
 )
-from ._model import CancelOutcome, Cause, JobEvent, JobState, Progress, Proof, Rung, Tombstone
+from ._model import (
+    CancelOutcome,
+    Cause,
+    JobEvent,
+    JobState,
+    Progress,
+    Proof,
+    Rung,
+    Strength,
+    Tombstone,
+)
 from ._records import (
     Cancelling,
     Exit,
@@ -63,6 +73,13 @@ CHUNK = 100
 """How many jobs a bulk start or cancel touches between two checkpoints. Cancelling 100,000 jobs at
 once would hold up the loop for seconds; in chunks of this size it is milliseconds, and half of the
 total time (`benchmarks/`, rows 5 and 6)."""
+
+
+LAUNCHER_FAILED = Proof(
+    "launcher_failed",
+    Strength.BEST_EFFORT,
+    "the launcher itself failed, and could not say what is left",
+)
 
 
 class Engine:
@@ -179,7 +196,7 @@ class Engine:
             try:
                 exit = await running.run()
             except Exception as exc:  # a launcher's bug: the job failed, the others live
-                exit = Raised(error_info(exc), Proof("launcher_failed"))
+                exit = Raised(error_info(exc), LAUNCHER_FAILED)
         else:
             # A stop came before the first step. Not left to the scope: a body without a
             # checkpoint would run to its end.
@@ -384,7 +401,7 @@ class Engine:
                     await self._open_under_shield()
                     self._outer.start_soon(self._notice_outer_cancel)
                     yield
-                except BaseException as exc:
+                except BaseException as exc:  # noqa: ASYNC103 - raised again below
                     raised = exc
                 drain = self.closing == "drain" and raised is None
                 self.close("drain" if drain else "cancel")

@@ -441,7 +441,7 @@ def _end_stopped(spec: JobSpec, record: Cancelling | Stuck, input: Ended) -> Mov
     if input.restart_at is not None and stop.cause in RESTARTABLE:
         return _back_off(record, record.started, input, input.restart_at, how)
     final = Final(
-        _outcome_stopped(exit, stop.cause, reached, forced),
+        _outcome_stopped(spec, exit, stop.cause, reached, forced),
         record.attempt,
         record.version + 1,
         record.started,
@@ -474,11 +474,15 @@ def _outcome_untouched(exit: Exit) -> JobState:
     return JobState.SUCCEEDED if succeeded else JobState.FAILED
 
 
-def _outcome_stopped(exit: Exit, cause: Cause, reached: bool, forced: bool) -> JobState:
+def _outcome_stopped(
+    spec: JobSpec, exit: Exit, cause: Cause, reached: bool, forced: bool
+) -> JobState:
     if forced:
         return _stopped_state(cause)
     if not reached and not isinstance(exit, NeverStarted):
         return _outcome_untouched(exit)
+    if spec.can_force:  # whatever a process that was told to leave exits with
+        return _stopped_state(cause)
     if isinstance(exit, Returned):
         return JobState.SUCCEEDED
     if isinstance(exit, Raised) and cause is not Cause.DEADLINE:

@@ -11,15 +11,23 @@ from __future__ import annotations
 import functools
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    nullcontext,
+    suppress,
+)
 from typing import Any, NamedTuple
 
 import trio
 import trio.testing
+from controls import SECRET, open_client
 from fakes import PROOF, FakeLauncher, open_sup
 from hypothesis import strategies as st
 
 import supervisor
+from supervisor import Auth, ConnectionLost, Limits, Token
 from supervisor._errors import (
     JobIdConflict,
     JobNotFound,
@@ -38,6 +46,7 @@ from supervisor._model import (
 )
 from supervisor._records import Exit, Exited, JobSpec, NeverStarted
 from supervisor._registry import Registry
+from supervisor._server import open_server
 from supervisor._supervisor import Supervisor
 from supervisor.abc import JobControl, JobSink, RunningJob
 from supervisor.launchers.function import FunctionLauncher
@@ -475,6 +484,28 @@ class NamedLink(Link):
         return self.named.call(work)
 
 
+class WireLink(NamedLink):
+    """Through a client and a server, over a memory stream that can be cut and made anew."""
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[JobControl]:
+        patient = Limits(heartbeat_seconds=1e6, write_seconds=1e6, linger_seconds=1e6)
+        async with (
+            super().open(),
+            open_server(self.sup, auth=Auth([Token("tester", SECRET)]), limits=patient) as server,
+            AsyncExitStack() as self.connection,
+        ):
+            self.server = server
+            yield await self.connect()
+
+    async def connect(self) -> JobControl:
+        return await self.connection.enter_async_context(open_client(self.server))
+
+    async def reconnect(self) -> JobControl:
+        await self.connection.aclose()
+        return await self.connect()
+
+
 # --- running and checking ---------------------------------------------------------------------
 
 
@@ -690,7 +721,7 @@ class Player:
     async def wait(self, job_id: str) -> None:
         try:
             job = await self.control.wait(job_id)
-        except JobNotFound:
+        except (JobNotFound, ConnectionLost):
             pass
         else:
             assert job.state.is_final

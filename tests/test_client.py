@@ -127,7 +127,7 @@ async def test_who_has_no_token_is_told_how_to_get_in(token: str | None) -> None
     async with open_supervisor() as sup, open_wire(sup) as server:
         ours, theirs = trio.testing.memory_stream_pair()
         server.nursery.start_soon(server.serve_stream, theirs)
-        with pytest.raises(Unauthenticated, match="(?i)token"):
+        with pytest.raises(Unauthenticated, match=r"(?i)token"):
             async with connect_stream(ours, token=token):
                 pass
 

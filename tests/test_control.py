@@ -466,7 +466,7 @@ async def test_a_callable_runs_here_only(control: JobControl) -> None:
         return supervisor.current_job().id
 
     if isinstance(control, supervisor.Client):
-        with pytest.raises(TypeError, match="registry.job"):
+        with pytest.raises(TypeError, match=r"registry\.job"):
             await control.start(body)
     else:
         assert await (await control.start(body, job_id="me")).result() == "me"

@@ -118,3 +118,20 @@ def test_text_and_bytes() -> None:
     assert (utf8.text, utf8.base64) == ("café", None)
     assert (latin.text, latin.base64) == ("caf\ufffd", "Y2Fm6Q==")
     assert lone.text.encode()
+
+
+def test_a_line_larger_than_the_jobs_share_is_dropped_and_hurts_nobody() -> None:
+    rings = LogRings(bytes_per_job=1000, bytes_in_all=2000)
+    rings.append("a", 1, "log", "x" * 5000, 0.0)
+    assert rings.read("a", 0, 10) == ([], 1, 1)
+    for _ in range(30):
+        rings.append("b", 1, "log", "y" * 100, 0.0)
+    assert rings.size <= 2000
+
+
+def test_many_emptied_jobs_are_not_looked_at_again() -> None:
+    rings = LogRings(bytes_per_job=10_000, bytes_in_all=2000)
+    for number in range(50):
+        rings.append(f"n{number}", 1, "log", "x" * 300, 0.0)
+    assert [rings.read(f"n{number}", 0, 1)[0] != [] for number in range(50)].count(True) == 4
+    assert rings.read("n0", 0, 1) == ([], 1, 1)

@@ -16,6 +16,7 @@ from histories import (
     Settle,
     Start,
     Ticks,
+    WireLink,
     histories,
 )
 from hypothesis import HealthCheck, given, settings
@@ -45,6 +46,14 @@ def test_the_invariants_hold_for_jobs_started_by_name(
     history: History, schedule: list[tuple[int, int]]
 ) -> None:
     run_scheduled(schedule, play, history, NamedLink)
+
+
+@settings(max_examples=400, suppress_health_check=[HealthCheck.too_slow])
+@given(histories(), deviations())
+def test_the_invariants_hold_over_the_wire(
+    history: History, schedule: list[tuple[int, int]]
+) -> None:
+    run_scheduled(schedule, play, history, WireLink)
 
 
 RACES = [

@@ -80,11 +80,11 @@ class _RunningFunction(RunningJob):
                 self._sink.started()
                 value = await self._spec.work(*self._spec.arguments)
                 exit = Returned(value, TASK_EXITED)
-        except BaseException as exc:
+        except BaseException as exc:  # noqa: ASYNC103 - a job's failure is a record
             if _is_outer_cancellation(exc):
                 raise
             self.exception = exc
-            return Raised(error_info(exc), TASK_EXITED)
+            return Raised(error_info(exc), TASK_EXITED)  # noqa: ASYNC104
         return exit
 
     def cancel(self, reason: str | None) -> None:

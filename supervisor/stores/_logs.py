@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import base64
-from collections import deque
+import itertools
+from collections import OrderedDict, deque
 from collections.abc import Sequence
 
 from .._model import LogEntry
@@ -52,6 +53,7 @@ class LogRings:
         self._bytes_per_job = bytes_per_job
         self._bytes_in_all = bytes_in_all
         self._rings: dict[str, _Ring] = {}
+        self._filled: OrderedDict[str, _Ring] = OrderedDict()  # those that have lines to give
         self.size = 0
 
     def append(
@@ -72,28 +74,29 @@ class LogRings:
             text=text,
             base64=raw,
         )
+        if not ring.entries:
+            self._filled[job_id] = ring
         ring.entries.append(entry)
         cost = _cost(entry)
         ring.size += cost
         self.size += cost
-        self._trim(ring)
+        self._trim(job_id, ring)
         return entry
 
-    def _trim(self, ring: _Ring) -> None:
+    def _trim(self, job_id: str, ring: _Ring) -> None:
         while len(ring.entries) > self._lines_per_job or ring.size > self._bytes_per_job:
             self.size -= ring.drop_oldest()
+        if not ring.entries:  # a single line that is larger than a job's share
+            del self._filled[job_id]
         while self.size > self._bytes_in_all:
             self._drop_somewhere()
 
     def _drop_somewhere(self) -> None:
-        """The oldest job that still has lines gives up its oldest one."""
-        for job_id, ring in self._rings.items():
-            if ring.entries:
-                self.size -= ring.drop_oldest()
-                if not ring.entries:
-                    # Its count must stay known; being looked at first for ever must not.
-                    self._rings[job_id] = self._rings.pop(job_id)
-                return
+        """The job that has had lines for longest gives up its oldest one."""
+        job_id, ring = next(iter(self._filled.items()))
+        self.size -= ring.drop_oldest()
+        if not ring.entries:
+            del self._filled[job_id]
 
     def read(self, job_id: str, since: int, limit: int) -> tuple[Sequence[LogEntry], int, int]:
         """Lines above number `since`; how many there ever were; how many of them are gone."""
@@ -103,19 +106,15 @@ class LogRings:
         kept = len(ring.entries)
         dropped = ring.lines - kept
         start = max(0, since - dropped)
-        entries = [ring.entries[i] for i in range(start, min(kept, start + limit))]
+        entries = list(itertools.islice(ring.entries, start, start + limit))
         return entries, ring.lines, dropped
-
-    def counts(self, job_id: str) -> tuple[int, int]:
-        """How many lines there ever were, and how many of them are gone."""
-        ring = self._rings.get(job_id)
-        return (ring.lines, ring.lines - len(ring.entries)) if ring else (0, 0)
 
     def forget(self, job_id: str) -> None:
         """Drop everything of a job."""
         ring = self._rings.pop(job_id, None)
         if ring is not None:
             self.size -= ring.size
+            self._filled.pop(job_id, None)
 
 
 def _decode(data: str | bytes) -> tuple[str, str | None]:
