@@ -69,7 +69,6 @@ def make_rows(scale: int) -> list[Row]:
             what=f"  its growth from {SOME:,} to {many:,}",
             ours=Case("ours.idle", many, "cancel_to_finally"),
             base=Case("ours.idle", SOME, "cancel_to_finally"),
-            must=1.1,
             goal=1.1,
         ),
         Row(

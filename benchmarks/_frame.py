@@ -46,7 +46,7 @@ class Row:
         base: what it is compared with.
         unit: "s", "B" or "" for a count.
         must: the ratio that must hold; None if the line is there to look at.
-        goal: the ratio to reach.
+        goal: the ratio to reach; None likewise.
     """
 
     number: str
@@ -145,9 +145,13 @@ def times(ratio: float | None) -> str:
 
 
 def verdict(row: Row, ratio: float | None) -> str:
-    if ratio is None or row.must is None or row.goal is None:
+    if ratio is None or row.goal is None:
         return ""
-    return "goal" if ratio <= row.goal else "must" if ratio <= row.must else "OVER"
+    if ratio <= row.goal:
+        return "goal"
+    if row.must is None:
+        return ""
+    return "must" if ratio <= row.must else "OVER"
 
 
 def line(row: Row, ours: float | Failure, base: float | Failure) -> list[str]:

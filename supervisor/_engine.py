@@ -106,6 +106,7 @@ class Engine:
         self.slots_used = 0
         self.live: dict[str, Entry] = {}
         self.closing: str | None = None
+        self.stopping = trio.Event()
         self.drained = trio.Event()
         self.watchers = Watchers(self.event_view)
         self.wall = wall
@@ -353,6 +354,7 @@ class Engine:
         if grace is not None:
             self._closing_limit = min(self._closing_limit, trio.current_time() + grace)
         if self.closing == "cancel":
+            self.stopping.set()
             self._cancel_asked.set()
         if not self.live:
             self.drained.set()

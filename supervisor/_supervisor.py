@@ -184,7 +184,6 @@ class Supervisor(JobControl):
 
     Attributes:
         registry: the jobs that can be started by name.
-        drained: set once a shutdown was asked for and the last job is gone.
     """
 
     def __init__(
@@ -226,6 +225,11 @@ class Supervisor(JobControl):
     def accepting(self) -> bool:
         """Whether new jobs are taken."""
         return self._engine.closing is None
+
+    @property
+    def stopping(self) -> trio.Event:
+        """Set once all jobs are to be cancelled: by `shutdown`, or by the end of the block."""
+        return self._engine.stopping
 
     @property
     def drained(self) -> trio.Event:
@@ -304,8 +308,12 @@ class Supervisor(JobControl):
             requester=requester,
             now=engine.now(),
         )
-        conflict = check_choice("id_conflict_policy", ConflictPolicy, request.id_conflict_policy)
-        reuse = check_choice("id_reuse_policy", ReusePolicy, request.id_reuse_policy)
+        conflict = ConflictPolicy.USE_EXISTING
+        if request.id_conflict_policy != conflict:  # the default is not looked up on every start
+            conflict = check_choice("id_conflict_policy", ConflictPolicy, request.id_conflict_policy)
+        reuse = ReusePolicy.USE_EXISTING
+        if request.id_reuse_policy != reuse:
+            reuse = check_choice("id_reuse_policy", ReusePolicy, request.id_reuse_policy)
         _check_word("if_remembered", request.if_remembered, "cancel", "run")
         if request.job_id is None and engine.store.get(spec.id) is None:
             return LocalHandle(self, engine.admit(spec), True)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Literal
 
-import trio
-
 from .._model import Job, JobFilter, JobState
 from .._registry import Registry
 from .._supervisor import Supervisor
@@ -19,15 +17,12 @@ LIVE = tuple(state for state in JobState if not state.is_final)
 
 
 class ServedSupervisor(Supervisor):
-    """A supervisor that tells when its end has been asked for.
+    """A supervisor that tells how its commands are contained.
 
     Args:
         registry: the jobs that can be started by name.
         slots: how many jobs may run at a time; None is any number.
         containment: see `CommandLauncher`.
-
-    Attributes:
-        stopping: set once all jobs are to be cancelled.
     """
 
     def __init__(
@@ -44,17 +39,11 @@ class ServedSupervisor(Supervisor):
             launchers=(FunctionLauncher(), self._commands),
             slots=slots,
         )
-        self.stopping = trio.Event()
 
     @property
     def why_not_cgroup2(self) -> str | None:
         """Why cgroups are not used; None if they are."""
         return self._commands.why_not_cgroup2
-
-    def shutdown_nowait(self, mode: str = "cancel", *, grace: float | None = None) -> None:
-        super().shutdown_nowait(mode, grace=grace)
-        if mode == "cancel":
-            self.stopping.set()
 
     def live_jobs(self) -> tuple[Job, ...]:
         """The jobs that have not ended (the first thousand of them)."""
