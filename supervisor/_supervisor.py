@@ -308,12 +308,7 @@ class Supervisor(JobControl):
             requester=requester,
             now=engine.now(),
         )
-        conflict = ConflictPolicy.USE_EXISTING
-        if request.id_conflict_policy != conflict:  # the default is not looked up on every start
-            conflict = check_choice("id_conflict_policy", ConflictPolicy, request.id_conflict_policy)
-        reuse = ReusePolicy.USE_EXISTING
-        if request.id_reuse_policy != reuse:
-            reuse = check_choice("id_reuse_policy", ReusePolicy, request.id_reuse_policy)
+        conflict, reuse = _check_policies(request)
         _check_word("if_remembered", request.if_remembered, "cancel", "run")
         if request.job_id is None and engine.store.get(spec.id) is None:
             return LocalHandle(self, engine.admit(spec), True)
@@ -710,6 +705,16 @@ class Supervisor(JobControl):
         """
         _check_word("mode", mode, "cancel", "drain")
         self._engine.close(mode, None if grace is None else check_seconds("grace", grace))
+
+
+def _check_policies(request: JobRequest) -> tuple[ConflictPolicy, ReusePolicy]:
+    conflict, reuse = request.id_conflict_policy, request.id_reuse_policy
+    if conflict == reuse == "use_existing":  # nearly always
+        return ConflictPolicy.USE_EXISTING, ReusePolicy.USE_EXISTING
+    return (
+        check_choice("id_conflict_policy", ConflictPolicy, conflict),
+        check_choice("id_reuse_policy", ReusePolicy, reuse),
+    )
 
 
 def _check_request(reason: str | None, grace: float | None, force: bool) -> None:
