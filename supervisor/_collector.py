@@ -17,6 +17,10 @@ __all__ = ["set_aside"]
 LARGE = 5_000
 """Jobs from which on it is worth while: below, a full collection takes about as long as a chunk."""
 
+FEW = 5_000
+"""Frozen objects up to which nobody has called `gc.freeze`: Python 3.12 sets aside some hundred of
+its own, and an application that calls it has tens of thousands."""
+
 _holders = 0
 
 
@@ -32,7 +36,7 @@ def set_aside(jobs: int) -> Iterator[Callable[[], None]]:
     in a process that has frozen objects of its own: they must stay so.
     """
     global _holders
-    if jobs < LARGE or (_holders == 0 and gc.get_freeze_count()):
+    if jobs < LARGE or (_holders == 0 and gc.get_freeze_count() > FEW):
         yield _nothing
         return
     gc.freeze()
