@@ -48,7 +48,7 @@ async def connect(
 
     Args:
         url: as `ws://127.0.0.1:8765/ws`, or `wss://...`.
-        token: what lets you in; sent as a bearer token.
+        token: what lets you in; sent as a bearer token. White space around it is dropped.
         resume_token: that of an earlier connection whose jobs linger.
         connect_timeout: seconds until the connection must stand.
         ssl_context: for `wss`; the system's default otherwise.
@@ -107,6 +107,8 @@ async def connect_stream(
     connect_timeout: float = 10.0,
 ) -> AsyncIterator[Client]:
     """A client over a stream that stands already; it is closed at the end. See `connect`."""
+    if token is not None:
+        token = _check_token(token)
     raised: BaseException | None = None
     try:
         async with trio.open_nursery() as nursery:
@@ -131,6 +133,16 @@ async def connect_stream(
             raise
     if raised is not None:
         raise raised
+
+
+def _check_token(token: str) -> str:
+    """A token as it can go into a header; it is never shown, not even in the error."""
+    token = token.strip()  # files end with a newline
+    if not token or not all("!" <= char <= "~" for char in token):
+        raise InvalidArguments(
+            "the token must be printable ASCII without spaces", path="$.token"
+        )
+    return token
 
 
 @contextmanager

@@ -282,3 +282,20 @@ async def test_a_job_may_go_with_its_client() -> None:
             job = await client.start("idle", on_disconnect="cancel")
         record = await sup.wait(job.id)
         assert (record.state, record.cause) == (JobState.CANCELLED, "client_gone")
+
+
+async def test_a_token_may_come_with_the_newline_of_its_file() -> None:
+    async with open_supervisor() as sup, open_wire(sup) as server:
+        ours, theirs = trio.testing.memory_stream_pair()
+        server.nursery.start_soon(server.serve_stream, theirs)
+        async with connect_stream(ours, token=f"{SECRET}\n") as client:
+            assert len(await client.list()) == 0
+
+
+@pytest.mark.parametrize("token", ["", " ", "my secret", "gehe\u00efm", "a\r\nX-Evil: 1"])
+async def test_a_token_that_no_header_can_hold_is_refused_and_not_shown(token: str) -> None:
+    ours, _ = trio.testing.memory_stream_pair()
+    with pytest.raises(InvalidArguments, match="printable") as caught:
+        async with connect_stream(ours, token=token):
+            pass
+    assert not token.strip() or token not in str(caught.value)
