@@ -5,6 +5,9 @@ decides; `_swap` saves and publishes; then, and only then, the effect. Every dec
 synchronous, so no two of them can interleave. The registry entry and the job's cancel scope are
 made in one step: there is no moment in which a job exists and cannot be cancelled.
 
+No step of it can be torn by Ctrl+C: a KeyboardInterrupt waits until a body, or the application,
+runs again (Trio's `enable_ki_protection`).
+
 The engine acts; what callers may ask, and what they are told, is the supervisor's part.
 """
 
@@ -17,11 +20,12 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import trio
+from trio.lowlevel import enable_ki_protection
 
 from ._collector import set_aside
 from ._context import CURRENT
 from ._entry import Entry
-from ._failure import error_info
+from ._failure import error_info, holds_interrupt
 from ._lifecycle import (
     NEVER_STARTED,
     Cancel,
@@ -141,6 +145,7 @@ class Engine:
 
     # --- a job comes ----------------------------------------------------------------------------
 
+    @enable_ki_protection
     def admit(self, spec: JobSpec, attempt: int = 1, previous: Record | None = None) -> Entry:
         """Register a job and, if a slot is free, launch it, in one step.
 
@@ -160,6 +165,7 @@ class Engine:
             self._pending[spec.id] = entry
         return entry
 
+    @enable_ki_protection
     def bury(
         self, spec: JobSpec, attempt: int, previous: Record | None, tombstone: Tombstone
     ) -> Entry:
@@ -188,25 +194,31 @@ class Engine:
 
     # --- the job's own task -----------------------------------------------------------------------
 
+    @enable_ki_protection
     async def _run(self, entry: Entry) -> None:
         """One attempt, from launch to final record. One job's failure never reaches another."""
         running = entry.running
         assert running is not None
         CURRENT.set(entry)
-        if isinstance(entry.record, Starting):
-            try:
+        # A stop that came before the first step is not left to the scope: a body without a
+        # checkpoint would run to its end.
+        exit: Exit = NeverStarted(None, NEVER_STARTED)
+        try:
+            if isinstance(entry.record, Starting):
                 exit = await running.run()
-            except Exception as exc:  # a launcher's bug: the job failed, the others live
-                exit = Raised(error_info(exc), LAUNCHER_FAILED)
-        else:
-            # A stop came before the first step. Not left to the scope: a body without a
-            # checkpoint would run to its end.
-            exit = NeverStarted(None, NEVER_STARTED)
-        entry.exception = running.exception
-        self._on_ended(entry, exit)
-        if entry.exception is not None and _is_interrupt(entry.exception):
+            entry.exception = running.exception
+        except BaseException as exc:
+            # A launcher's bug, or the end of everything: the job failed, and is not waited for.
+            exit = Raised(error_info(exc), LAUNCHER_FAILED)
+            entry.exception = exc
+            if isinstance(exc, trio.Cancelled):
+                raise
+        finally:
+            self._on_ended(entry, exit)
+        if entry.exception is not None and holds_interrupt(entry.exception):
             self._interrupted(entry.exception)
 
+    @enable_ki_protection
     def on_started(self, entry: Entry) -> None:
         """The body is entered."""
         now = self.now()
@@ -244,6 +256,7 @@ class Engine:
         if stop is not None and stop.successor is not None:
             entry.successor = self.admit(stop.successor, entry.record.attempt + 1, entry.record)
 
+    @enable_ki_protection
     def on_log(self, entry: Entry, stream: str, data: str | bytes) -> None:
         """One line of a job's output. Nothing of an attempt follows its final event (I14)."""
         record = entry.record
@@ -253,6 +266,7 @@ class Engine:
         if self.watchers:
             self.watchers.publish_line(entry.spec, line)
 
+    @enable_ki_protection
     def on_progress(self, entry: Entry, progress: Progress) -> None:
         """What a body says of its progress."""
         if isinstance(entry.record, Final):
@@ -269,6 +283,7 @@ class Engine:
 
     # --- the ladder -----------------------------------------------------------------------------
 
+    @enable_ki_protection
     def stop(
         self,
         entry: Entry,
@@ -347,6 +362,7 @@ class Engine:
 
     # --- shutdown ---------------------------------------------------------------------------------
 
+    @enable_ki_protection
     def close(self, mode: str, grace: float | None = None) -> None:
         """Take no new jobs; "cancel" those there are, or "drain". A cancel overrides a drain."""
         if self.closing != "cancel":
@@ -359,6 +375,7 @@ class Engine:
         if not self.live:
             self.drained.set()
 
+    @enable_ki_protection
     async def _cancel_all_when_asked(self) -> None:
         """Every job is asked to stop, in chunks, with one deadline; again if asked again."""
         while True:
@@ -429,6 +446,7 @@ class Engine:
         if failed:
             raise failed[0]
 
+    @enable_ki_protection
     async def _live_under_shield(self, ready: trio.Event, failed: list[Exception]) -> None:
         """Jobs live here; no cancellation from outside reaches them but through the ladder."""
         # Bound to the clock itself: it is read three times for every job.
@@ -443,23 +461,24 @@ class Engine:
                     failed.append(exc)
                     ready.set()
                     return
-                async with trio.open_nursery() as self._jobs:
-                    self._jobs.start_soon(self._timers.serve)
-                    self._jobs.start_soon(self._cancel_all_when_asked)
-                    ready.set()
-                    await self.drained.wait()
-                    self._jobs.cancel_scope.cancel("the last job is gone")
-                self.watchers.close()
+                try:
+                    async with trio.open_nursery() as self._jobs:
+                        self._jobs.start_soon(self._timers.serve)
+                        self._jobs.start_soon(self._cancel_all_when_asked)
+                        ready.set()
+                        await self.drained.wait()
+                        self._jobs.cancel_scope.cancel("the last job is gone")
+                finally:
+                    # Also if a bug of ours ended the nursery: then the block must not wait, but
+                    # raise.
+                    self.closing = self.closing or "cancel"
+                    self.drained.set()
+                    self.watchers.close()
 
+    @enable_ki_protection
     async def _notice_outer_cancel(self) -> None:
         """Turns a cancellation from outside into the staged shutdown, even if the block is busy."""
         try:
             await trio.sleep_forever()
         finally:
             self.close("cancel")
-
-
-def _is_interrupt(error: BaseException) -> bool:
-    if isinstance(error, BaseExceptionGroup):
-        return error.subgroup(KeyboardInterrupt) is not None
-    return isinstance(error, KeyboardInterrupt)

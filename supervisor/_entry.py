@@ -12,7 +12,7 @@ import trio
 
 from ._context import JobContext
 from ._model import Progress
-from ._options import check_number
+from ._options import check_number, check_text
 from ._records import JobSpec, Record
 from ._view import stop_of
 
@@ -114,6 +114,8 @@ class Entry(JobContext):
         self, done: float, total: float | None = None, message: str | None = None
     ) -> None:
         checked_total = None if total is None else check_number("total", total)
+        if message is not None:
+            message = check_text("message", message)
         news = Progress(check_number("done", done), checked_total, message)
         self.owner.on_progress(self, news)
 

@@ -282,13 +282,15 @@ class Supervisor(JobControl):
     ) -> Sequence[JobHandle | SupervisorError]:
         await trio.lowlevel.checkpoint()
         answers: list[JobHandle | SupervisorError] = []
-        for number, request in enumerate(requests, 1):
-            try:
-                answers.append(self.start_nowait(request, requester=requester))
-            except SupervisorError as exc:
-                answers.append(exc)
-            if number % CHUNK == 0:
-                await trio.lowlevel.checkpoint()
+        # Shielded: a caller that is cancelled in the middle shall hold what it has started.
+        with trio.CancelScope(shield=True):
+            for number, request in enumerate(requests, 1):
+                try:
+                    answers.append(self.start_nowait(request, requester=requester))
+                except SupervisorError as exc:
+                    answers.append(exc)
+                if number % CHUNK == 0:
+                    await trio.lowlevel.checkpoint()
         return answers
 
     def start_nowait(self, request: JobRequest, *, requester: str = "local") -> LocalHandle:

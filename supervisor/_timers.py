@@ -73,6 +73,7 @@ class Timers(Generic[T]):
             heapq.heapify(self._heap)
             self._cancelled = 0
 
+    @trio.lowlevel.enable_ki_protection
     async def serve(self) -> None:
         """Keep the deadlines; runs until it is cancelled."""
         while True:

@@ -70,6 +70,7 @@ class _RunningFunction(RunningJob):
         self._task: trio.lowlevel.Task | None = None
         self.exception = None
 
+    @trio.lowlevel.disable_ki_protection  # the body is the user's: Ctrl+C may land in it
     async def run(self) -> Exit:
         # The outcome is recorded inside the scope: if the body returned although it was
         # cancelled, `cancelled_caught` alone would not tell.
