@@ -38,7 +38,7 @@ class UnderivableGroup(BaseExceptionGroup[BaseException]):
         raise SystemExit
 
 
-class HiddenGroup(ExceptionGroup[Exception]):
+class HiddenGroup(ExceptionGroup[Exception]):  # noqa: ASYNC126
     @property
     def exceptions(self) -> Any:
         raise SystemExit
@@ -102,7 +102,7 @@ def test_an_interrupt_in_a_group_that_resists_still_ends_the_block() -> None:
         raise UnderivableGroup("", [ValueError("x"), KeyboardInterrupt()])
 
     async def main() -> None:
-        with pytest.raises(BaseExceptionGroup):
+        with pytest.raises(BaseExceptionGroup):  # noqa: ASYNC401 - of its own class
             async with open_sup() as sup:
                 await sup.start(odd)
                 await trio.sleep(1)
@@ -170,7 +170,7 @@ class BrokenStore(MemoryStore):
 
 def test_a_bug_of_ours_ends_the_block_with_its_error_and_does_not_hang() -> None:
     async def main() -> None:
-        with pytest.raises(BaseExceptionGroup) as caught:
+        with pytest.raises(BaseExceptionGroup) as caught:  # noqa: ASYNC401 - whatever is around
             async with open_sup(store=BrokenStore()) as sup:
                 await sup.start(trio.sleep, 1)
                 await sup.start(trio.sleep_forever)
