@@ -207,7 +207,7 @@ class Engine:
             if isinstance(entry.record, Starting):
                 exit = await running.run()
             entry.exception = running.exception
-        except BaseException as exc:
+        except BaseException as exc:  # noqa: ASYNC103 - a Cancelled is raised again
             # A launcher's bug, or the end of everything: the job failed, and is not waited for.
             exit = Raised(error_info(exc), LAUNCHER_FAILED)
             entry.exception = exc

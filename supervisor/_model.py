@@ -159,6 +159,24 @@ class DisconnectPolicy(StrEnum):
     LINGER = "linger"
 
 
+MAX_PATH = 4095
+"""Bytes that a path may have on Linux (PATH_MAX in linux/limits.h counts the NUL, too)."""
+
+
+def _fault(text: str | bytes) -> str | None:
+    """Why no program can be given `text`: a NUL, or a character that no bytes stand for."""
+    try:
+        data = text if isinstance(text, bytes) else text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError as error:
+        return f"holds a lone surrogate, {text[error.start]!a}, that cannot be encoded"
+    return "holds a NUL character" if b"\0" in data else None
+
+
+def _shown(text: str | bytes) -> str:
+    """As it is written in Python, in ASCII, and not all of it if it is long."""
+    return ascii(text) if len(text) <= 100 else ascii(text[:100]) + "..."
+
+
 def _argv(value: Sequence[str | bytes]) -> tuple[str | bytes, ...]:
     if isinstance(value, (str, bytes)):
         raise TypeError(
@@ -174,17 +192,37 @@ def _check_argv(_: Any, __: Any, argv: tuple[str | bytes, ...]) -> None:
     for item in argv:
         if not isinstance(item, (str, bytes)):
             raise TypeError(f"argv items are str or bytes, not {type(item).__name__}")
-        if ("\0" if isinstance(item, str) else b"\0") in item:  # type: ignore[operator]
-            raise ValueError(f"argv item {item!r} holds a NUL character")
+        if fault := _fault(item):
+            raise ValueError(f"argv item {_shown(item)} {fault}")
+    if not argv[0]:
+        raise ValueError("argv[0] is empty; it names the program")
+
+
+def _check_cwd(_: Any, __: Any, cwd: str | None) -> None:
+    if cwd is None:
+        return
+    if not isinstance(cwd, str):
+        raise TypeError(f"cwd is a str, not {type(cwd).__name__}")
+    if not cwd:
+        raise ValueError("cwd is empty; leave it out for the supervisor's own directory")
+    if fault := _fault(cwd):
+        raise ValueError(f"cwd {_shown(cwd)} {fault}")
+    size = len(cwd.encode("utf-8", "surrogateescape"))
+    if size > MAX_PATH:
+        raise ValueError(f"cwd has {size} bytes; a path has at most {MAX_PATH}")
 
 
 def _check_env(_: Any, __: Any, env: Mapping[Any, Any] | None) -> None:
-    for name, value in (env or {}).items():
+    if env is None:
+        return
+    if not isinstance(env, Mapping):
+        raise TypeError(f"env is a mapping of names to values, not {type(env).__name__}")
+    for name, value in env.items():
         for text in (name, value):
             if not isinstance(text, (str, bytes)):
                 raise TypeError(f"env holds str or bytes, not {type(text).__name__}")
-            if ("\0" if isinstance(text, str) else b"\0") in text:  # type: ignore[operator]
-                raise ValueError(f"env entry {name!r} holds a NUL character")
+            if fault := _fault(text):
+                raise ValueError(f"env entry {_shown(name)} {fault}")
         if not name or ("=" if isinstance(name, str) else b"=") in name:
             raise ValueError(f"{name!r} cannot be the name of an environment variable")
 
@@ -200,7 +238,7 @@ class Command:
     """
 
     argv: tuple[str | bytes, ...] = attrs.field(converter=_argv, validator=_check_argv)
-    cwd: str | None = None
+    cwd: str | None = attrs.field(default=None, validator=_check_cwd)
     # Environments hold secrets: never shown, never sent to a client.
     env: Mapping[str | bytes, str | bytes] | None = attrs.field(
         default=None, repr=False, validator=_check_env

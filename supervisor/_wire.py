@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 import msgspec
@@ -58,6 +58,9 @@ Id: TypeAlias = int | str
 
 ID_LENGTH: Final = 256
 """Characters in a string id; both sides keep the ids that are in flight."""
+
+PATH_LENGTH: Final = 500
+"""Characters of the path to a fault, at most."""
 
 CODES: Final[Mapping[str, int]] = {
     "parse_error": -32700,
@@ -231,8 +234,8 @@ _ANSWER: Final = frozenset({"jsonrpc", "id", "result", "error"})
 _decode_json: Final = msgspec.json.Decoder().decode
 
 
-def decode(data: bytes | bytearray | str) -> Event:
-    """Read one message."""
+def decode(data: bytes | bytearray | str, *, batch_items: int | None = None) -> Event:
+    """Read one message; one with more items than `batch_items` is malformed."""
     try:
         value = _decode_json(data)
     except RecursionError:
@@ -240,13 +243,16 @@ def decode(data: bytes | bytearray | str) -> Event:
     except (ValueError, UnicodeError) as exc:
         return _malformed_json(data, exc)
     if type(value) is list:
-        return _batch(value)
+        return _batch(value, batch_items)
     return _item(value, "$")
 
 
-def _batch(values: list[Any]) -> Event:
+def _batch(values: list[Any], limit: int | None) -> Event:
     if not values:
         return Malformed(None, InvalidRequest("an empty batch", path="$"))
+    if limit is not None and len(values) > limit:
+        text = f"a batch of {len(values)} messages; {limit} is the limit, send several batches"
+        return Malformed(None, InvalidRequest(text, path="$", limit=limit))
     return Batch(tuple(_item(value, f"$[{place}]") for place, value in enumerate(values)))
 
 
@@ -384,26 +390,53 @@ def _integer(text: str) -> int | _BadNumber:
 
 
 def _find_fault(value: Any) -> tuple[str, str] | None:
-    """The first thing in a document that cannot be, and what is wrong with it."""
-    todo = [("$", value)]
-    while todo:
-        path, value = todo.pop()
-        match value:
-            case _BadNumber():
-                return path, f"{value.text} is not a finite number in range"
-            case str() if not _is_unicode(value):
-                return path, "text with half a surrogate pair"
-            case dict():
-                if broken := [key for key in value if not _is_unicode(key)]:
-                    return path, f"the name {broken[0]!a} has half a surrogate pair"
-                todo.extend((f"{path}.{_clip(k)}", v) for k, v in reversed(value.items()))
-            case list():
-                todo.extend((f"{path}[{i}]", v) for i, v in reversed([*enumerate(value)]))
+    """The first thing in a document that cannot be, and what is wrong with it.
+
+    Takes little memory, whatever the document: only the walks under way are kept.
+    """
+    steps: list[str | int] = []
+    walks = [iter([("$", value)])]
+    while walks:
+        for step, value in walks[-1]:
+            if problem := _problem(value):
+                return _path([*steps, step]), problem
+            if isinstance(value, (dict, list)):
+                steps.append(step)
+                walks.append(_members(value))
+                break
+        else:
+            del walks[-1], steps[-1:]
     return None
 
 
+def _members(value: dict[str, Any] | list[Any]) -> Iterator[tuple[Any, Any]]:
+    return iter(value.items()) if isinstance(value, dict) else enumerate(value)
+
+
+def _problem(value: Any) -> str | None:
+    match value:
+        case _BadNumber():
+            return f"{value.text} is not a finite number in range"
+        case str() if not _is_unicode(value):
+            return "text with half a surrogate pair"
+        case dict():
+            if broken := next((key for key in value if not _is_unicode(key)), None):
+                return f"the name {_clip(broken)!a} has half a surrogate pair"
+    return None
+
+
+def _path(steps: Iterable[str | int]) -> str:
+    parts = (f"[{step}]" if isinstance(step, int) else f".{_clip(step)}" for step in steps)
+    path = "".join(parts).removeprefix(".")
+    return path if len(path) <= PATH_LENGTH else f"{path[: PATH_LENGTH - 3]}..."
+
+
 def _is_unicode(text: str) -> bool:
-    return text.isascii() or not any("\ud800" <= char <= "\udfff" for char in text)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 _AT_BYTE: Final = re.compile(r"\(byte (\d+)\)")

@@ -154,6 +154,26 @@ def _json_value(value: Any, limit: int) -> Any:
     instead of making something of it.
     """
     try:
+        return _as_json(value, limit)
+    except KeyboardInterrupt:
+        # The user's, or raised by code of the result itself: only that comes a second time.
+        if not _interrupts(value, limit):
+            raise
+        raise _NotJson("the result interrupts whoever reads it") from None
+
+
+def _interrupts(value: Any, limit: int) -> bool:
+    try:
+        _as_json(value, limit)
+    except KeyboardInterrupt:
+        return True
+    except _NotJson:
+        pass
+    return False
+
+
+def _as_json(value: Any, limit: int) -> Any:
+    try:
         text = json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
         if len(text) > limit:
             raise _NotJson(
@@ -165,12 +185,22 @@ def _json_value(value: Any, limit: int) -> Any:
         for _ in range(DEPTH_TO_SPARE):
             copy = copy[0]
         return copy
-    except _NotJson:
+    except (_NotJson, KeyboardInterrupt):
         raise
     except RecursionError:
         raise _NotJson("the result is nested too deeply for JSON") from None
-    except Exception as exc:  # a mapping or str subclass of the job's may raise anything
-        raise _NotJson(f"JSON cannot hold the result: {exc}"[:1000]) from None
+    except BaseException as exc:
+        # A mapping or str subclass of the job's may raise anything, SystemExit included. Nothing
+        # here awaits, so this is no cancellation.
+        raise _NotJson(f"JSON cannot hold the result: {_text_of(exc)}"[:1000]) from None
+
+
+def _text_of(error: BaseException) -> str:
+    """What it says, if that can be had: it may be of the job's making."""
+    try:
+        return str(error) or type(error).__name__
+    except BaseException:
+        return type(error).__name__
 
 
 def entry_to_wire(value: Any) -> dict[str, Any]:

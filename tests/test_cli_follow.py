@@ -94,8 +94,9 @@ class Taken:
     def event(self, event: JobEvent) -> None:
         self.got.append(event.type)
 
-    def lost(self, count: int) -> None:
-        self.got.append(f"-{count}")
+    def lost(self, lag: LogsLagged) -> None:
+        assert lag.from_n == max((n for n in self.got if isinstance(n, int)), default=0) + 1
+        self.got.append(f"-{lag.to_n - lag.from_n + 1}")
 
     async def room(self) -> None:
         self.waits += 1

@@ -45,6 +45,32 @@ def test_every_option_has_help(verb: str) -> None:
         assert isinstance(param, click.Argument) or (isinstance(param, click.Option) and param.help)
 
 
+def test_no_summary_is_cut(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["--help"]) == 0
+    told = capsys.readouterr().out.partition("Commands:")[2]
+    assert "..." not in told
+
+
+@pytest.mark.parametrize("verb", ["show", "cancel", "wait"])
+def test_help_says_that_a_beginning_of_an_id_will_do(
+    verb: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([verb, "--help"]) == 0
+    assert "unique beginning of" in " ".join(capsys.readouterr().out.split())
+
+
+def test_help_says_what_becomes_of_stdin_and_of_fast_output(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["start", "--help"]) == main(["run", "--help"]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert told.count("null device") == 2
+    assert "10,000" in told and "--embedded none is lost" in told
+
+
 def test_alias() -> None:
     assert command("ls") is command("list")
     assert set(ALIASES.values()) <= set(VERBS)

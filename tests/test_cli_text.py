@@ -12,7 +12,17 @@ from hypothesis import strategies as st
 from supervisor import Certificate, Job, JobErrorInfo, JobState
 from supervisor._model import CancelRequest, Cause, How, Proof, Strength
 from supervisor.cli.output import to_json
-from supervisor.cli.text import age, clean, describe_end, milliseconds, one_line, seconds
+from supervisor.cli.text import (
+    age,
+    clean,
+    count_of,
+    describe_end,
+    milliseconds,
+    one_line,
+    own_places,
+    seconds,
+    strength_of,
+)
 
 
 @pytest.mark.parametrize(
@@ -73,6 +83,23 @@ def test_one_line_is_one_line_and_bounded() -> None:
 )
 def test_seconds(value: float, shown: str) -> None:
     assert seconds(value) == shown
+
+
+def test_plurals() -> None:
+    assert [count_of(n, "line") for n in (0, 1, 2)] == ["0 lines", "1 line", "2 lines"]
+
+
+def test_frames_of_trio_are_not_where_a_job_hangs() -> None:
+    own = "inner (/home/me/trio/app.py:6)"
+    theirs = "sleep (/venv/lib/python3.11/site-packages/trio/_timeouts.py:71)"
+    assert own_places([own, theirs]) == (own,)
+    assert own_places([theirs, theirs]) == (theirs,)
+    assert own_places([]) == ()
+
+
+def test_strength_of_a_proof() -> None:
+    assert strength_of("cgroup_empty (certain)") == "certain"
+    assert strength_of("") == ""
 
 
 def test_age_of_what_comes_from_a_clock_ahead_of_ours_is_not_negative() -> None:

@@ -856,3 +856,241 @@ async def test_auto_falls_back_when_the_real_try_fails() -> None:
 def test_a_containment_that_does_not_exist() -> None:
     with pytest.raises(ValueError, match="containment is"):
         CommandLauncher(containment="jail")  # type: ignore[arg-type]
+
+
+# --- odd commands --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "words"),
+    [
+        ({"argv": [""]}, ValueError, "argv[0] is empty"),
+        ({"argv": ["a\0b"]}, ValueError, r"argv item 'a\x00b' holds a NUL"),
+        ({"argv": ["true", b"a\0"]}, ValueError, "holds a NUL"),
+        ({"argv": ["true", "\ud800"]}, ValueError, r"argv item '\ud800' holds a lone surrogate"),
+        ({"argv": ["true", 5]}, TypeError, "argv items are str or bytes, not int"),
+        ({"argv": ["true"], "cwd": ""}, ValueError, "cwd is empty"),
+        ({"argv": ["true"], "cwd": "a\0b"}, ValueError, r"cwd 'a\x00b' holds a NUL"),
+        ({"argv": ["true"], "cwd": "\ud800"}, ValueError, "cwd '\\ud800' holds a lone surrogate"),
+        ({"argv": ["true"], "cwd": "\u00e4" * 2048}, ValueError, "cwd has 4096 bytes"),
+        ({"argv": ["true"], "cwd": 5}, TypeError, "cwd is a str, not int"),
+        ({"argv": ["true"], "cwd": b"/"}, TypeError, "cwd is a str, not bytes"),
+        ({"argv": ["true"], "env": {"A": "\ud800"}}, ValueError, "env entry 'A' holds a lone"),
+        ({"argv": ["true"], "env": {"A": "\0"}}, ValueError, "env entry 'A' holds a NUL"),
+        ({"argv": ["true"], "env": {"A": 5}}, TypeError, "env holds str or bytes, not int"),
+        ({"argv": ["true"], "env": ["A=B"]}, TypeError, "env is a mapping"),
+    ],
+)
+def test_a_command_that_no_program_can_be_given(
+    arguments: dict[str, Any], kind: type[Exception], words: str
+) -> None:
+    with pytest.raises(kind) as caught:
+        Command(**arguments)
+    assert type(caught.value) is kind and words in str(caught.value)
+    params = {"command": {**{"cwd": None, "env": None}, **arguments}}
+    if is_json(params):
+        with pytest.raises(InvalidArguments) as refused:
+            StartParams(command=CommandParams(**arguments)).to_request(DisconnectPolicy.KEEP)
+        assert refused.value.data["path"] == "$.command"
+        assert words in str(refused.value)
+
+
+def is_json(value: object) -> bool:
+    """Whether it would come as far as the command, over the wire."""
+    return "b'" not in repr(value) and "5" not in repr(value) and "[" not in repr(value)[-9:]
+
+
+def test_the_longest_commands_that_there_are_are_not_refused() -> None:
+    command = Command(["x" * 300_000, b"\xff", "\udcff"], cwd="x" * 4095, env={b"\xff": ""})
+    assert len(command.argv) == 3
+
+
+@both
+@pytest.mark.parametrize("length", [70_000, 300_000])
+async def test_a_name_of_any_length_is_the_trouble_of_its_own_command(
+    containment: str, length: int
+) -> None:
+    async with opened(containment) as launcher, trio.open_nursery() as nursery:
+        other = Attempt(launcher, ["sh", "-c", "echo up; sleep 1000"])
+        nursery.start_soon(other.run)
+        await other.sink.said(b"up")
+        helper = helper_of(launcher).pid
+        by_name, _ = await run(launcher, "x" * length, env={"PATH": "/bin:" + "y" * length})
+        by_path, _ = await run(launcher, "/" + "x" * length)
+        assert helper_of(launcher).pid == helper and other.exit is None
+        other.job.kill()
+    for exit in (by_name, by_path):
+        assert len(never_started(exit)[1]) < 3000
+    assert isinstance(other.exit, Exited)
+
+
+@both
+@pytest.mark.parametrize(
+    "request_of",
+    [
+        pytest.param(lambda good: attrs.evolve(good, argv=[]), id="no argv"),
+        pytest.param(lambda good: attrs.evolve(good, argv=[b""]), id="empty name"),
+        pytest.param(lambda good: attrs.evolve(good, argv=[b"/bin/true", b"\0"]), id="NUL"),
+        pytest.param(lambda good: attrs.evolve(good, argv=[b"/bin/true", 5]), id="no bytes"),
+        pytest.param(lambda good: attrs.evolve(good, cwd=b"a\0b"), id="NUL in cwd"),
+        pytest.param(lambda good: attrs.evolve(good, cwd=b"x" * 70_000), id="long cwd"),
+        pytest.param(lambda good: attrs.evolve(good, env={b"A=": b""}), id="odd variable"),
+    ],
+)
+async def test_whatever_goes_wrong_in_the_helper_is_the_trouble_of_one_command(
+    containment: str,
+    request_of: Callable[[Request], Request],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    real = CommandAttempt._request
+    async with opened(containment) as launcher, trio.open_nursery() as nursery:
+        other = Attempt(launcher, ["sh", "-c", "echo up; sleep 1000"])
+        nursery.start_soon(other.run)
+        await other.sink.said(b"up")
+        helper = helper_of(launcher).pid
+        with monkeypatch.context() as patch:
+            patch.setattr(CommandAttempt, "_request", lambda *args: request_of(real(*args)))
+            odd, _ = await run(launcher, "true")
+        after, _ = await run(launcher, "true")
+        assert helper_of(launcher).pid == helper and other.exit is None
+        other.job.kill()
+    assert never_started(odd)[1]
+    assert isinstance(after, Exited) and after.code == 0
+
+
+async def test_what_the_locale_cannot_encode_is_not_started(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*args: object) -> Request:
+        "\u20ac".encode("latin-1")
+        raise AssertionError
+
+    async with opened() as launcher:
+        monkeypatch.setattr(CommandAttempt, "_request", refuse)
+        exit, _ = await run(launcher, "true")
+    kind, message = never_started(exit)
+    assert kind == "UnicodeEncodeError" and "latin-1" in message
+
+
+# --- a helper that cannot be understood ----------------------------------------------------------
+
+
+@both
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(b"", id="empty"),
+        pytest.param(marshal.dumps(("failed", 1, "exec", 2, b"x" * 99))[:-9], id="cut"),
+        pytest.param(marshal.dumps(("ended", 12345, 0, None)), id="nobody's"),
+        pytest.param(marshal.dumps(("hello",)), id="unknown"),
+        pytest.param(marshal.dumps(5), id="no tuple"),
+    ],
+)
+async def test_a_helper_that_makes_no_sense_is_replaced(
+    containment: str, answer: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = marshal.loads
+    async with opened(containment) as launcher, trio.open_nursery() as nursery:
+        attempt = Attempt(launcher, ["sh", "-c", "echo up; sleep 1000"])
+        nursery.start_soon(attempt.run)
+        await attempt.sink.said(b"up")
+        first = helper_of(launcher).pid
+        with monkeypatch.context() as patch:
+            patch.setattr("supervisor.launchers._spawner.marshal.loads", lambda _: real(answer))
+            await run(launcher, "true")
+        await attempt.ended.wait()
+        exit, _ = await run(launcher, "true")
+        assert helper_of(launcher).pid != first
+    assert isinstance(attempt.exit, Vanished)
+    assert "its answer could not be read" in attempt.exit.error.message
+    assert isinstance(exit, Exited)
+
+
+def test_an_answer_that_is_too_long_does_not_mean_that_the_supervisor_is_gone() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with theirs:
+        helper = _exec_helper.Helper(theirs, "", -1)
+        with ours, pytest.raises(OSError, match="too long") as caught:
+            helper.reply("failed", b"x" * 1_000_000)
+        assert caught.value.errno == errno.EMSGSIZE
+        with pytest.raises(_exec_helper.SupervisorGone):
+            helper.reply("failed")
+
+
+def test_a_helper_that_finds_no_way_home_ends() -> None:
+    helper = _exec_helper.Helper(socket.socket(), "/cgroup", -1)
+    with helper.sock, pytest.raises(_exec_helper.Stranded, match="no way back from /cgroup/job"):
+        body = marshal.dumps(([b"/no/such/program"], {}, None))
+        helper.spawn(("spawn", 1, "/cgroup/job", body), [])
+
+
+# --- Ctrl+C --------------------------------------------------------------------------------------
+
+
+@both
+def test_an_interrupted_close_takes_every_step(
+    containment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The wait for the helper's end is interrupted, as Ctrl+C in the main task does."""
+    real = Helper.aclose
+
+    async def interrupted(self: Helper) -> None:
+        await real(self)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Helper, "aclose", interrupted)
+    before = open_fds()
+    launcher = CommandLauncher(containment=containment)  # type: ignore[arg-type]
+
+    async def main() -> None:
+        with trio.fail_after(PATIENCE):
+            async with launcher.open():
+                await run(launcher, "true")
+
+    with pytest.raises(BaseExceptionGroup) as caught:
+        trio.run(main)
+    assert caught.group_contains(KeyboardInterrupt)
+    assert cgroups_of(launcher) == []
+    assert open_fds() == before
+
+
+@both
+def test_ctrl_c_while_the_launcher_closes(containment: str) -> None:
+    """The helper is stopped, so that the close has to wait, and is then killed."""
+    launcher = CommandLauncher(containment=containment)  # type: ignore[arg-type]
+
+    async def interrupt(helper: int) -> None:
+        with trio.CancelScope(shield=True):
+            await trio.testing.wait_all_tasks_blocked()
+            signal.raise_signal(signal.SIGINT)
+            await trio.testing.wait_all_tasks_blocked()
+            os.kill(helper, signal.SIGKILL)
+
+    async def main() -> None:
+        async with trio.open_nursery() as nursery, launcher.open():
+            await run(launcher, "true")
+            helper = helper_of(launcher).pid
+            os.kill(helper, signal.SIGSTOP)
+            nursery.start_soon(interrupt, helper)
+
+    with pytest.raises((KeyboardInterrupt, BaseExceptionGroup)):
+        trio.run(main)
+    assert cgroups_of(launcher) == []
+
+
+@both
+async def test_tasks_in_the_background_are_safe_from_ctrl_c(containment: str) -> None:
+    """KeyboardInterrupt goes to whoever can handle it; a task of ours would take all jobs down."""
+    async with opened(containment) as launcher, trio.open_nursery() as nursery:
+        attempt = Attempt(launcher, ["sh", "-c", "echo up; sleep 1000"])
+        nursery.start_soon(attempt.run)
+        await attempt.sink.said(b"up")
+        here = trio.lowlevel.current_task()
+        others = set(tasks_below(here.parent_nursery))  # type: ignore[arg-type]
+        ours = {task for task in others if is_ours(task)}
+        assert {task.name.rsplit(".", 1)[-1] for task in ours} >= {
+            "exec helper listener", "_run_shielded", "run"
+        }
+        unsafe = [task.name for task in ours if not ki_protection_enabled(innermost(task))]
+        attempt.job.kill()
+    assert unsafe == []

@@ -8,9 +8,19 @@ from typing import Any
 import attrs
 import trio
 
+from .._errors import Overloaded
 from .._wire import Id, encode_batch, encode_error, encode_result
 
-__all__ = ["BatchReply", "Call", "Later"]
+__all__ = ["BatchReply", "Call", "Later", "Room"]
+
+SMALL = 16 * 1024
+"""An answer of up to so many bytes always has room in its batch."""
+
+
+class NoRoom(Overloaded):
+    """The request was done, but its answer is too large to wait for the rest of its batch."""
+
+    retryable = False
 
 
 @attrs.frozen
@@ -28,6 +38,23 @@ class Later:
     interrupt: Callable[[], bool] | None = None
 
 
+class Room:
+    """What the batches of one connection hold of answers that wait for the rest.
+
+    Args:
+        limit: bytes; see `Limits.batch_bytes`.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.used = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether no more work should be done whose answer has to wait."""
+        return self.used >= self.limit
+
+
 class BatchReply:
     """The answers of one batch, sent together, in the order of the requests, when all are there.
 
@@ -35,6 +62,7 @@ class BatchReply:
         size: how many messages the batch had.
         send: takes the encoded answer.
         release: takes the keys of the requests that are answered with it.
+        room: for the answers that wait.
     """
 
     def __init__(
@@ -42,26 +70,56 @@ class BatchReply:
         size: int,
         send: Callable[[bytes], None],
         release: Callable[[list[object]], None],
+        room: Room,
     ) -> None:
         self._answers: list[bytes | None] = [None] * size
         self._open = size
         self._send = send
         self._release = release
         self._keys: list[object] = []
+        self._room = room
+        self._bytes = 0
         self.sent = trio.Event()
 
     def hold(self, key: object) -> None:
         """This request is in flight until the batch is answered."""
         self._keys.append(key)
 
+    def require_room(self) -> None:
+        """Do nothing if there is room for another answer.
+
+        Raises:
+            Overloaded: there is none; the request is not to be done.
+        """
+        if self._room.full:
+            raise Overloaded(
+                f"the answers of open batches have {self._room.limit} bytes already; "
+                "this request was not done, send it again outside",
+                retry_after=1.0,
+            )
+
+    def fitting(self, id: Id, answer: bytes) -> bytes:
+        """The answer if there is room for it, else one that says so."""
+        if len(answer) <= SMALL or self._room.used + len(answer) <= self._room.limit:
+            return answer
+        problem = NoRoom(
+            f"this was done, but its answer of {len(answer)} bytes does not fit into the batch; "
+            "ask outside of one"
+        )
+        return encode_error(id, problem)
+
     def put(self, place: int, answer: bytes | None) -> None:
         """The answer to the message at this place; None: there is nothing to say."""
         self._answers[place] = answer
+        size = 0 if answer is None else len(answer)
+        self._bytes += size
+        self._room.used += size
         self._open -= 1
         if self._open == 0:
             answers = [one for one in self._answers if one is not None]
             if answers:
                 self._send(encode_batch(answers))
+            self._room.used -= self._bytes
             self.sent.set()
             self._release(self._keys)
 
@@ -113,6 +171,8 @@ class Call:
 
     def _finish(self, encoded: bytes | None) -> None:
         self.answered = True
+        if self._batch is not None and self.id is not None and encoded is not None:
+            encoded = self._batch.fitting(self.id, encoded)
         self._reply(encoded)
         self.on_answered()
 

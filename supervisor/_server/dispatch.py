@@ -6,6 +6,7 @@ connection take effect in their order. It returns the result, or a `Later` for w
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
@@ -47,7 +48,9 @@ if TYPE_CHECKING:
     from .._supervisor import LocalHandle
     from .session import Session
 
-__all__ = ["HANDLERS", "rebased"]
+__all__ = ["EVENTS_FAILED", "HANDLERS", "TOO_SLOW", "rebased"]
+
+log = logging.getLogger("supervisor.server")
 
 CHUNK = 50
 """How many jobs a bulk request touches between two checkpoints."""
@@ -57,6 +60,10 @@ PAGE_BYTES = 4 * 1024 * 1024
 
 WHOLE_ENTRIES = 1000
 """Up to so many answers of one bulk cancel carry the whole record; beyond, `job.get` has it."""
+
+TOO_SLOW: Final = (1013, "too slow for the events")
+EVENTS_FAILED: Final = (1011, "events could not be passed on; the server's log says more")
+"""How a connection is closed that cannot be sent its events."""
 
 OK: Final = to_wire(Ack())
 
@@ -318,7 +325,13 @@ def events_subscribe(session: Session, params: SubscribeParams) -> Any:
         except ReplayGone:
             if not call.answered:
                 raise
-            session.close_nowait(1013, "too slow for the events")
+            session.close_nowait(*TOO_SLOW)
+        except Exception as exc:
+            if not call.answered:
+                raise
+            # The client believes that it hears everything: it must not go on like this.
+            log.error("%r: %r failed", session, subscription, exc_info=exc)
+            session.close_nowait(*EVENTS_FAILED)
         finally:
             session.subscriptions.pop(subscription.id, None)
 

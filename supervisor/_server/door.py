@@ -5,6 +5,7 @@ Whoever is turned away is told how to get in.
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterable
 
 import attrs
@@ -118,10 +119,13 @@ def _upgrade(head: Head, token: Token | None) -> Admitted | Answered:
         return Answered(
             426, "this is a websocket; connect to it with ws://", (("Upgrade", "websocket"),)
         )
-    if head.all("sec-websocket-version") != ["13"] or len(head.all("sec-websocket-key")) != 1:
+    if head.version != "1.1":  # RFC 6455, 4.2.1
+        return Answered(400, f"the websocket handshake needs HTTP/1.1, not HTTP/{head.version}")
+    if head.all("sec-websocket-version") != ["13"] or not _is_key(head.all("sec-websocket-key")):
         return Answered(
             400,
-            "the websocket handshake needs Sec-WebSocket-Version: 13 and one Sec-WebSocket-Key",
+            "the websocket handshake needs Sec-WebSocket-Version: 13 and one Sec-WebSocket-Key, "
+            "16 bytes in base64",
             (("Sec-WebSocket-Version", "13"),),
         )
     offered = head.words("sec-websocket-protocol")
@@ -132,6 +136,14 @@ def _upgrade(head: Head, token: Token | None) -> Admitted | Answered:
             f"offer {SUBPROTOCOL}, or none",
         )
     return Admitted(token, SUBPROTOCOL if offered else None)
+
+
+def _is_key(values: list[str]) -> bool:
+    """Whether this is one websocket key: 16 bytes in base64 (RFC 6455, 4.2.1)."""
+    try:
+        return len(values) == 1 and len(base64.b64decode(values[0], validate=True)) == 16
+    except ValueError:
+        return False
 
 
 def _unauthorized(problem: str) -> Answered:

@@ -27,6 +27,7 @@ class Head:
     method: str
     target: str
     headers: tuple[tuple[str, str], ...] = attrs.field(repr=False)
+    version: str = "1.1"
 
     @property
     def path(self) -> str:
@@ -84,6 +85,7 @@ def _parse(parser: h11.Connection, data: bytes) -> Head | None:
         event.method.decode("latin-1"),
         event.target.decode("latin-1"),
         tuple((key.decode("latin-1"), value.decode("latin-1")) for key, value in event.headers),
+        event.http_version.decode("latin-1"),
     )
 
 

@@ -13,6 +13,8 @@ class Limits:
 
     Args:
         message_bytes: the largest message a client may send.
+        batch_items: messages in one batch.
+        batch_bytes: what one connection's batches may hold of answers that wait for the rest.
         pending_requests: unanswered requests of one connection.
         subscriptions: open subscriptions of one connection.
         outbox_bytes: what may wait to be sent on one connection before it counts as too slow.
@@ -28,6 +30,8 @@ class Limits:
     """
 
     message_bytes: int = 1024 * 1024
+    batch_items: int = 100
+    batch_bytes: int = 8 * 1024 * 1024
     pending_requests: int = 1000
     subscriptions: int = 64
     outbox_bytes: int = 16 * 1024 * 1024
@@ -45,6 +49,7 @@ class Limits:
         """Those a client should know, as `session.hello` tells them."""
         return {
             "message_bytes": self.message_bytes,
+            "batch_items": self.batch_items,
             "pending_requests": self.pending_requests,
             "subscriptions": self.subscriptions,
             "heartbeat_seconds": self.heartbeat_seconds,

@@ -42,6 +42,9 @@ RECONNECT_AFTER = 1.0
 """Seconds after which a client may look whether the server is back."""
 
 
+CLOSING = response(503, "shutting down", (("Retry-After", "1"),))
+
+
 class Server:
     """A supervisor's control channel, apart from the port. Made by `open_server`.
 
@@ -69,7 +72,7 @@ class Server:
         self.lingering = Lingering(sup, background, limits.linger_seconds)
         self.events = EventCache()
         self._streams: set[OutboxStream] = set()
-        self._strangers: set[OutboxStream] = set()
+        self._strangers: dict[OutboxStream, None] = {}  # the oldest first
         self._one_left = trio.Event()
         self._closing = False
 
@@ -81,19 +84,19 @@ class Server:
     async def serve_stream(self, transport: trio.abc.Stream) -> None:
         """Serve one connection until it ends. Its failure stays its own."""
         stream = OutboxStream(transport, self.limits)
-        full = len(self._strangers) >= self.limits.unauthenticated_sockets
         self._streams.add(stream)
-        self._strangers.add(stream)
+        self._make_room()
+        self._strangers[stream] = None
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(stream.flush)
                 try:
-                    if full or self._closing:
-                        stream.send_nowait(_busy(self._closing))
+                    if self._closing:
+                        stream.send_nowait(CLOSING)
                     else:
                         await self._converse(stream, transport)
                 finally:
-                    self._strangers.discard(stream)
+                    self._strangers.pop(stream, None)
                     with trio.CancelScope(shield=True):
                         await stream.aclose()
         except* (ConnectionClosed, trio.BrokenResourceError, trio.ClosedResourceError) as group:
@@ -103,6 +106,16 @@ class Server:
         finally:
             self._streams.discard(stream)
             self._one_left.set()
+
+    def _make_room(self) -> None:
+        """Too many have yet to authenticate: the oldest goes.
+
+        Were the newest turned away, silent connections could keep out those who have a token.
+        """
+        while self._strangers and len(self._strangers) >= self.limits.unauthenticated_sockets:
+            oldest = next(iter(self._strangers))
+            del self._strangers[oldest]
+            oldest.abort()
 
     async def _converse(self, stream: OutboxStream, transport: trio.abc.Stream) -> None:
         admitted = await self._admit(stream, transport)
@@ -120,7 +133,7 @@ class Server:
                 websocket = await proposal.accept(subprotocol=admitted.subprotocol)
                 stream.open_gate()
             if not handshake.cancelled_caught:
-                known = partial(self._strangers.discard, stream)
+                known = partial(self._strangers.pop, stream, None)
                 await Session(self, stream, admitted.token, known).run(websocket)
             nursery.cancel_scope.cancel()
 
@@ -175,18 +188,17 @@ class Server:
                 for session in [*self.sessions]:
                     await session.quiet()
         for session in [*self.sessions]:
-            session.say_goodbye(reason, RECONNECT_AFTER)
+            try:
+                session.say_goodbye(reason, RECONNECT_AFTER)
+            except Exception as exc:
+                log.error("%r: no goodbye could be said", session, exc_info=exc)
+                session.stream.abort()
         for stream in self._streams - {session.stream for session in self.sessions}:
             stream.abort()
         with trio.move_on_after(self.limits.close_seconds):
             while self._streams:
                 self._one_left = trio.Event()
                 await self._one_left.wait()
-
-
-def _busy(closing: bool) -> bytes:
-    text = "shutting down" if closing else "too many connections have yet to authenticate"
-    return response(503, text, (("Retry-After", "1"),))
 
 
 @asynccontextmanager

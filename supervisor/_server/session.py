@@ -9,14 +9,20 @@ from __future__ import annotations
 import itertools
 import logging
 import secrets
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection
 
-from .._errors import Overloaded, RequestCancelled, SupervisorError, Unauthenticated
+from .._errors import (
+    Overloaded,
+    ReplayGone,
+    RequestCancelled,
+    SupervisorError,
+    Unauthenticated,
+)
 from .._methods import Scope, SubscribeParams, method_named, parse_params
 from .._wire import (
     Batch,
@@ -32,8 +38,8 @@ from .._wire import (
     encode_result,
 )
 from .auth import Token
-from .calls import BatchReply, Call, Later
-from .dispatch import HANDLERS, rebased
+from .calls import BatchReply, Call, Later, Room
+from .dispatch import EVENTS_FAILED, HANDLERS, TOO_SLOW, rebased
 from .linger import Owned, new_secret
 from .stream import PING, OutboxStream, text_frame
 from .subscriptions import Subscription
@@ -59,6 +65,16 @@ MAY_WAIT = frozenset(
 HOW = (
     "say session.hello with a token first, or connect with the header 'Authorization: Bearer TOKEN'"
 )
+
+TURN = 20
+"""How many messages of a batch are taken between two checkpoints."""
+
+LARGE = 64 * 1024
+"""Bytes of an answer that make up for a whole turn."""
+
+CONTAINED = (Exception, SystemExit)
+"""What code of a job, such as the conversion of its result, may raise into the request that meets
+it; it ends that request, never the server. A cancellation and the user's interrupt pass."""
 
 Reply = Callable[[bytes | None], None]
 
@@ -91,6 +107,7 @@ class Session:
         self.calls: dict[object, Call | None] = {}
         self.subscriptions: dict[str, Subscription] = {}
         self.resume_tokens: tuple[str, ...] = (new_secret(),)
+        self._room = Room(server.limits.batch_bytes)
         self._numbers = itertools.count(1)
         self._on_admitted = on_admitted
         self._admitted = trio.Event()
@@ -180,7 +197,7 @@ class Session:
             if self.token is None and len(message) > self.server.limits.unauthenticated_bytes:
                 self.close_nowait(1009, "too large a message before session.hello")
             else:
-                await self._take(decode(message))
+                await self._take(decode(message, batch_items=self.server.limits.batch_items))
             if self._farewell is not None:
                 self.close_nowait(*self._farewell)
 
@@ -222,15 +239,26 @@ class Session:
 
     def say_goodbye(self, reason: str, reconnect_after: float) -> None:
         """Send the events there are, say that this is the end, and close."""
-        for subscription in [*self.subscriptions.values()]:
-            subscription.drain(self.stream, self.server.events)
+        code, why = self._drain() or (1001, reason)
         if self.token is not None:
             self._send(
                 encode_notification(
                     "session.closing", {"reason": reason, "reconnect_after": reconnect_after}
                 )
             )
-        self.close_nowait(1001, reason)
+        self.close_nowait(code, why)
+
+    def _drain(self) -> tuple[int, str] | None:
+        """Send the events there are; how to close if that cannot be done."""
+        try:
+            for subscription in [*self.subscriptions.values()]:
+                subscription.drain(self.stream, self.server.events)
+        except ReplayGone:
+            return TOO_SLOW
+        except Exception as exc:
+            log.error("%r: the last events could not be sent", self, exc_info=exc)
+            return EVENTS_FAILED
+        return None
 
     # --- messages ------------------------------------------------------------------------------
 
@@ -244,11 +272,17 @@ class Session:
             if barrier is not None:
                 await barrier.wait()
         elif isinstance(event, Batch):
-            batch = BatchReply(len(event.items), self._send, self._release)
-            for place, item in enumerate(event.items):
-                await self._dispatch(item, partial(batch.put, place), batch)
+            await self._take_batch(event.items)
         else:
             await self._dispatch(event, self._send, None)
+
+    async def _take_batch(self, items: Sequence[Item]) -> None:
+        batch = BatchReply(len(items), self._send, self._release, self._room)
+        for place, item in enumerate(items):
+            before = self._room.used
+            await self._dispatch(item, partial(batch.put, place), batch)
+            if place % TURN == TURN - 1 or self._room.used - before > LARGE:
+                await trio.lowlevel.checkpoint()  # the others have their turn
 
     async def _dispatch(self, item: Item, reply: Reply, batch: BatchReply | None) -> None:
         answer = None
@@ -273,15 +307,18 @@ class Session:
             reply(encode_error(id, problem))
             return None
         try:
+            if batch is not None:
+                batch.require_room()
             outcome = self._perform(request.method, request.params)
             answer = None if type(outcome) is Later else encode_result(id, outcome)
-        except Exception as exc:
+        except CONTAINED as exc:
             outcome, answer = None, encode_error(id, self._explained(exc, request.method))
         if type(outcome) is Later:
             return self._begin(Call(id, reply, outcome, batch), id, outcome, batch)
         if batch is not None:
             batch.hold(id)
             self.calls[id] = None
+            answer = batch.fitting(id, answer) if answer is not None else None
         reply(answer)
         return None
 
@@ -289,7 +326,7 @@ class Session:
         """A request that wants no answer, not even that it was wrong."""
         try:
             outcome = self._perform(notification.method, notification.params)
-        except Exception as exc:
+        except CONTAINED as exc:
             error = self._explained(exc, notification.method)
             log.debug("%r: notification %s: %s", self, notification.method[:64], error)
             return
@@ -314,7 +351,7 @@ class Session:
         if len(self.calls) >= limit:
             raise Overloaded(f"{limit} requests of this connection are under way", retry_after=1.0)
 
-    def _explained(self, error: Exception, method: str) -> Exception:
+    def _explained(self, error: BaseException, method: str) -> BaseException:
         if isinstance(error, Unauthenticated):
             self._farewell = (4401, "unauthenticated")
         if isinstance(error, SupervisorError):
@@ -341,7 +378,7 @@ class Session:
                 call.answer(await later.run(call))
             if call.scope.cancelled_caught:
                 call.refuse(RequestCancelled("this request was cancelled by its client"))
-        except Exception as exc:
+        except CONTAINED as exc:
             call.refuse(self._explained(exc, repr(call)))
 
     def _release(self, keys: Iterable[object]) -> None:

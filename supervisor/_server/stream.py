@@ -95,12 +95,16 @@ class OutboxStream(trio.abc.Stream):
     @property
     def crowded(self) -> bool:
         """Whether so much waits that what can wait should."""
-        return len(self._out) > CROWDED
+        return len(self._out) > min(CROWDED, self._limits.outbox_bytes)
 
     async def wait_room(self) -> None:
-        """Return once it is not crowded, or nothing will be sent any more."""
+        """Return once it is not crowded, or nothing will be sent any more.
+
+        The next thing to be sent, if it is sent at once, is taken.
+        """
         while self.crowded and not self._sealed:
-            self._room = trio.Event()
+            if self._room.is_set():  # several may wait, and all for the same event
+                self._room = trio.Event()
             await self._room.wait()
 
     def send_nowait(self, data: bytes) -> bool:

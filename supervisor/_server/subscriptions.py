@@ -3,7 +3,7 @@ outbox.
 
 A slow client slows its own task only; then the watch decides what may be dropped (log lines, which
 are counted) and when the client is too far behind (state events are never dropped: the connection
-is closed).
+is closed). What was taken from the watch is held until the outbox has taken it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
+from .._errors import ReplayGone
 from .._methods import SubscribeParams
 from .._model import JobEvent
 from .._wire import json_bytes
@@ -72,6 +73,7 @@ class Subscription:
         self._params = params
         self._scope = trio.CancelScope()
         self._watch: Watch | None = None
+        self._held: WatchItem | None = None
         self._live = False
 
     def __repr__(self) -> str:
@@ -117,15 +119,21 @@ class Subscription:
             self.entered.set()
 
     async def _forward(self, watch: Watch, stream: OutboxStream, cache: EventCache) -> None:
-        async for item in watch:
-            stream.send_nowait(self._frame(item, cache))
+        async for self._held in watch:
+            # Answers to other requests may have filled the outbox meanwhile.
+            await stream.wait_room()
+            self._pass_on(stream, cache)
             for _ in range(BURST):
-                following = None if stream.crowded else watch.take_nowait()
-                if following is None:
+                self._held = None if stream.crowded else watch.take_nowait()
+                if self._held is None:
                     break
-                stream.send_nowait(self._frame(following, cache))
-            if stream.crowded:
-                await stream.wait_room()
+                self._pass_on(stream, cache)
+
+    def _pass_on(self, stream: OutboxStream, cache: EventCache) -> None:
+        if self._held is not None:
+            if not stream.send_nowait(self._frame(self._held, cache)):
+                raise ReplayGone("too much waits to be sent on this connection")
+            self._held = None
 
     def _frame(self, item: WatchItem, cache: EventCache) -> bytes:
         method, body = cache.body(item)
@@ -133,9 +141,13 @@ class Subscription:
         return text_frame(head % (method.encode(), self.id.encode()) + body[1:] + b"}")
 
     def drain(self, stream: OutboxStream, cache: EventCache) -> None:
-        """Pass on at once what is there: the connection is about to be closed."""
+        """Pass on at once what is there: the connection is about to be closed.
+
+        Raises:
+            ReplayGone: the client is too slow to be sent all of it.
+        """
         while self._live and self._watch is not None:
-            item = self._watch.take_nowait()
-            if item is None:
+            self._pass_on(stream, cache)
+            self._held = self._watch.take_nowait()
+            if self._held is None:
                 return
-            stream.send_nowait(self._frame(item, cache))

@@ -14,7 +14,7 @@ from .._model import CancelOutcome, CancelReply, JobState
 from .connection import Where, where_options
 from .exits import Exit, explain
 from .output import print_document, print_table, say
-from .text import milliseconds, proof_of
+from .text import milliseconds, own_places, proof_of, strength_of
 from .verbs import ask_server, complete_id, json_option
 
 if TYPE_CHECKING:
@@ -56,7 +56,8 @@ def command(
     """Cancel jobs, wait until they are gone, and print the proof.
 
     Exits 0 if all of them are gone (or were already), 4 if one is not known, 5 if the wait timed
-    out, 1 if one is stuck.
+    out, 1 if one is stuck. A unique beginning of an id will do; jobs that have ended do not count
+    where one has not.
     """
     wanted = Wanted(
         reason=reason,
@@ -121,7 +122,7 @@ async def _id_of(client: Client, text: str, wanted: Wanted) -> str | SupervisorE
 
     try:
         # What has yet to start is named in full.
-        return check_id(text) if wanted.remember else (await find_job(client, text)).id
+        return check_id(text) if wanted.remember else (await find_job(client, text, live=True)).id
     except JobNotFound as exc:
         return exc
 
@@ -144,12 +145,12 @@ def _print(texts: Sequence[str], answers: Sequence[Answer], as_json: bool) -> No
     else:
         rows = [_row(answer) for answer in answers if isinstance(answer, CancelReply)]
         if rows:
-            print_table(COLUMNS, rows)
+            print_table(COLUMNS, rows, shorten={"PROOF": strength_of})
     for answer in answers:
         if isinstance(answer, SupervisorError):
             say(str(answer))
         elif answer.job is not None and answer.job.state is JobState.STUCK:
-            where = "; ".join(answer.job.where) or "it is not known where"
+            where = "; ".join(own_places(answer.job.where)) or "it is not known where"
             say(f"job {answer.job_id} is stuck: {answer.job.why}: {where}")
 
 

@@ -22,9 +22,10 @@ __all__ = ["command"]
 )  # fmt: skip
 @json_option
 def command(containment: Literal["auto", "process_group"], as_json: bool) -> int:
-    """Start jobs of every kind, cancel them over a websocket, and count what is left (some 5 s).
+    """Start jobs of every kind, cancel them, count what is left.
 
-    Exits 1 if anything is alive afterwards, or ended otherwise than it should.
+    The cancels go over a websocket; all of it takes some 5 seconds. Exits 1 if anything is alive
+    afterwards, or ended otherwise than it should.
     """
     import trio
 

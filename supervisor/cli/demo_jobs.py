@@ -107,24 +107,24 @@ def cases(marker: str, *, setsid: bool, cleared: bool, can_setsid: str | None) -
     """
     yield Case(title="ends by itself", request=_sh("ends", "echo done", marker),
                state=JobState.SUCCEEDED, how=(How.EXITED,), cancel=False)  # fmt: skip
-    yield Case(title="fails (exit code 3)", request=_sh("fails", "exit 3", marker),
+    yield Case(title="fails (exit 3)", request=_sh("fails", "exit 3", marker),
                state=JobState.FAILED, how=(How.EXITED,), cancel=False)  # fmt: skip
     yield Case(title="async, tidies up", request=JobRequest("tidy", job_id="tidy"))
-    yield Case(title="sh, child and grandchild", processes=5, request=_sh("tree", TREE, marker))
-    yield Case(title="sh, ignores SIGTERM", processes=2, how=(How.FORCED,),
+    yield Case(title="sh, grandchildren", processes=5, request=_sh("tree", TREE, marker))
+    yield Case(title="ignores SIGTERM", processes=2, how=(How.FORCED,),
                request=_sh("stubborn", STUBBORN, marker, grace=0.3))  # fmt: skip
     words = can_setsid or f"{sys.executable} -c '{SETSID}'"
     if setsid:
         yield Case(title="sh, setsid child", processes=3,
                    request=_sh("session", SESSION.format(setsid=words), marker))  # fmt: skip
-        yield Case(title="sh, double-forked daemon", processes=3,
+        yield Case(title="sh, daemon", processes=3,
                    request=_sh("daemon", DAEMON.format(setsid=words), marker))  # fmt: skip
     if cleared:
-        yield Case(title="sh, daemon without a trace", processes=3,
+        yield Case(title="traceless daemon", processes=3,
                    request=_sh("cleared", CLEARED.format(setsid=words), marker))  # fmt: skip
-        yield Case(title="sh, all of these at once", processes=7, how=(How.FORCED,),
+        yield Case(title="all of these", processes=7, how=(How.FORCED,),
                    request=_sh("all", ALL.format(setsid=words), marker, grace=0.3))  # fmt: skip
-    yield Case(title="cancelled before its start", request=_sh("early", "sleep $1; :", marker),
+    yield Case(title="cancelled early", request=_sh("early", "sleep $1; :", marker),
                how=(How.NEVER_STARTED,), before=True)  # fmt: skip
 
 

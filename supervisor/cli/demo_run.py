@@ -25,7 +25,7 @@ from .output import print_document, print_table, print_text, say
 from .serving import ServedSupervisor
 from .signals import leave_now
 from .survivors import Seen, processes_with
-from .text import milliseconds, one_line, proof_of
+from .text import milliseconds, one_line, own_places, proof_of, strength_of
 
 __all__ = ["run_demo"]
 
@@ -71,7 +71,7 @@ async def _close(sup: ServedSupervisor) -> None:
         await sup.drained.wait()
         return
     for job in sup.live_jobs():
-        say(f"does not end: job {job.id}, {job.state}: {'; '.join(job.where)}")
+        say(f"does not end: job {job.id}, {job.state}: {'; '.join(own_places(job.where))}")
     leave_now(1)
 
 
@@ -185,7 +185,8 @@ class Demo:
             left = [attrs.asdict(seen) for seen in survivors]
             print_document({"jobs": jobs, "survivors": left})
         else:
-            print_table(COLUMNS, [row.cells for row in rows])
+            cells = [row.cells for row in rows]
+            print_table(COLUMNS, cells, shorten={"PROOF": strength_of})
             for seen in survivors:
                 print_text(f"alive: pid {seen.pid}: {one_line(seen.command)}")
             if wrong:
@@ -214,7 +215,7 @@ async def _count(events: JobWatch, progress: Progress) -> None:
 
 # --- the table -----------------------------------------------------------------------------------
 
-COLUMNS = ("JOB", "STATE", "HOW IT ENDED", "REQUEST TO DEAD", "PROOF")
+COLUMNS = ("JOB", "STATE", "HOW", "DEAD AFTER", "PROOF")
 
 
 def _row(case: Case, job: Job) -> Row:
@@ -239,7 +240,7 @@ def _row_of_many(jobs: Sequence[Job]) -> Row:
     times = [certificate.request_to_dead for certificate in certificates]
     how = "/".join(sorted({str(certificate.how) for certificate in certificates}))
     proof = "/".join(sorted({proof_of(certificate) for certificate in certificates}))
-    dead = f"{milliseconds(max(times))} (median {milliseconds(median(times))})"
     document: dict[str, Any] = {"job": title, "state": "cancelled", "how": how}
     document |= {"request_to_dead": max(times), "proof": proof}
-    return Row((title, "cancelled", how, dead, proof), document, True)
+    document["median_request_to_dead"] = median(times)
+    return Row((title, "cancelled", how, milliseconds(max(times)), proof), document, True)

@@ -70,7 +70,6 @@ def usage_error(message: str) -> CliError:
 
 _CODES: tuple[tuple[type[SupervisorError], Exit], ...] = (
     (JobNotFound, Exit.NO_SUCH_JOB),
-    (Unauthenticated, Exit.REFUSED),
     (Forbidden, Exit.REFUSED),
     (ConnectionLost, Exit.UNAVAILABLE),
     (ShuttingDown, Exit.UNAVAILABLE),
@@ -90,6 +89,8 @@ def explain(error: BaseException) -> CliError | None:
     """What to tell of an error that is the user's business; None for a fault of ours."""
     if isinstance(error, CliError):
         return error
+    if isinstance(error, Unauthenticated):
+        return CliError(f"{error}; use --token-file or TRIO_SUPERVISOR_TOKEN", Exit.REFUSED)
     for cls, code in _CODES:
         if isinstance(error, cls):
             return CliError(str(error), code)

@@ -24,8 +24,8 @@ class Sink(Protocol):
     def event(self, event: JobEvent) -> None:
         """A change of its state."""
 
-    def lost(self, count: int) -> None:
-        """So many lines are no longer to be had."""
+    def lost(self, lag: LogsLagged) -> None:
+        """These lines are no longer to be had."""
 
     async def room(self) -> None:
         """Return when more can be taken."""
@@ -82,7 +82,7 @@ class Follower:
 
     def _pass_on(self, entry: LogEntry) -> None:
         if entry.n > self._last + 1:
-            self._sink.lost(entry.n - self._last - 1)
+            self._lost(entry.n - 1)
         self._sink.line(entry)
         self._last = entry.n
 
@@ -99,8 +99,11 @@ class Follower:
                 break
             await self._sink.room()
         if up_to is not None and self._last < up_to:
-            self._sink.lost(up_to - self._last)
+            self._lost(up_to)
             self._last = up_to
+
+    def _lost(self, to_n: int) -> None:
+        self._sink.lost(LogsLagged(job_id=self._job_id, from_n=self._last + 1, to_n=to_n))
 
 
 def _next_nowait(events: JobWatch) -> WatchItem | None:

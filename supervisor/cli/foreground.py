@@ -13,7 +13,7 @@ import attrs
 import trio
 
 from .._errors import ConnectionLost, JobNotFound, UnknownJobName
-from .._model import Job, JobEvent, JobFilter, JobRequest, JobState, LogEntry
+from .._model import Job, JobEvent, JobFilter, JobRequest, JobState, LogEntry, LogsLagged
 from .._wire_records import item_to_wire, job_to_wire
 from ..abc import JobControl, JobHandle, WatchItem
 from .exits import CliError, Exit, code_of_job, single, usage_error
@@ -21,7 +21,7 @@ from .follow import Follower
 from .output import say, to_json
 from .signals import Stops, leave_now, open_stops
 from .streams import Streams
-from .text import describe_end, one_line
+from .text import count_of, describe_end, one_line, own_places
 
 __all__ = ["Foreground"]
 
@@ -59,6 +59,8 @@ class Foreground:
         self._ended = trio.Event()
         self._final: Job | None = None
         self._ours = True
+        self._can_force = True
+        self._forced = False
         self._where: tuple[str, ...] = ()
 
     async def run(self) -> int:
@@ -118,6 +120,7 @@ class Foreground:
         except UnknownJobName as exc:
             raise usage_error(f"{exc}; to run a program: run -- {request.work}") from exc
         self._ours = handle.created
+        self._can_force = handle.record.can_force
         self._started.set()
         return handle
 
@@ -144,11 +147,19 @@ class Foreground:
             self._item(event)
         if event.type == "job.stuck":
             self._tell_stuck(event)
-        elif event.type == "job.escalated" and event.data.get("rung") == "force":
+        elif self._is_forced(event):
             self._streams.say(f"job {self._id} does not leave; killing it")
 
-    def lost(self, count: int) -> None:
-        self._streams.say(f"{count} lines of output came too fast and are no longer to be had")
+    def lost(self, lag: LogsLagged) -> None:
+        if self._as_json:
+            self._item(lag)
+        count = count_of(lag.to_n - lag.from_n + 1, "line")
+        self._streams.say(f"{count} of output came too fast; no longer to be had")
+
+    def _is_forced(self, event: JobEvent) -> bool:
+        """Whether it is killed, and not because we were told to."""
+        forced = event.type == "job.escalated" and event.data.get("rung") == "force"
+        return forced and self._can_force and not self._forced
 
     async def room(self) -> None:
         await self._streams.room()
@@ -161,7 +172,7 @@ class Foreground:
         self._streams.data(to_json(value))
 
     def _tell_stuck(self, event: JobEvent) -> None:
-        self._where = tuple(event.data.get("where", ()))
+        self._where = own_places(event.data.get("where", ()))
         why = event.data.get("why", "it does not end")
         self._streams.say(f"job {self._id} is stuck: {why}; {self._remains()}")
         self._stuck.set()
@@ -192,13 +203,18 @@ class Foreground:
             await self._streams.drained()
             follower.cancel("detached from a job that somebody else started")
             return
-        self._streams.say(f"cancelling job {self._id} ... (again: kill it; a third time: leave)")
+        again = "kill it" if self._can_force else "ask again"
+        self._streams.say(f"cancelling job {self._id} ... (again: {again}; a third time: leave)")
         await self._cancel("asked to stop at the keyboard or by a signal", force=False)
 
     async def _force(self, _: trio.CancelScope) -> None:
         await self._started.wait()
         if self._ours:
-            self._streams.say(f"killing job {self._id} ...")
+            self._forced = True
+            if self._can_force:
+                self._streams.say(f"killing job {self._id} ...")
+            else:
+                self._streams.say(f"job {self._id} is code and cannot be killed; asking it again")
             await self._cancel("asked to stop a second time", force=True)
 
     async def _cancel(self, reason: str, *, force: bool) -> None:

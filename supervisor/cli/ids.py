@@ -30,8 +30,13 @@ def check_id(text: str) -> str:
     return text
 
 
-async def find_job(control: JobControl, text: str) -> Job:
+async def find_job(control: JobControl, text: str, *, live: bool = False) -> Job:
     """The job with this id, or the only one whose id begins so.
+
+    Args:
+        control: where to look.
+        text: the id, or the beginning of one.
+        live: prefer, among several, those that have not ended.
 
     Raises:
         JobNotFound: there is none.
@@ -46,6 +51,8 @@ async def find_job(control: JobControl, text: str) -> Job:
             raise JobNotFound(
                 f"no job {text!r} is known; `trio-supervisor list` shows those there are"
             ) from exc
+    if live and len(matches) > 1:
+        matches = [job for job in matches if not job.state.is_final] or matches
     if len(matches) == 1:
         return matches[0]
     ids = [job.id for job in matches]

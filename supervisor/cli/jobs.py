@@ -24,7 +24,7 @@ __all__ = ["command"]
 @where_options
 @json_option
 def command(app: str | None, url: str | None, token_file: Path | None, as_json: bool) -> int:
-    """List the jobs that can be started by name, with their parameters."""
+    """List what can be started by name, with its parameters."""
     if app is not None:
         from .app import load_app
 
@@ -49,6 +49,7 @@ def _show(jobs: Iterable[Mapping[str, Any]], as_json: bool) -> int:
             (job["name"], " ".join(parameters_of(job.get("schema", {}))), _first_line(job))
             for job in listed
         ],
+        wrap=["WHAT IT DOES", "PARAMETERS"],
     )
     return 0
 

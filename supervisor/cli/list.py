@@ -13,7 +13,7 @@ from .._model import Job, JobFilter, JobState
 from .connection import Where, where_options
 from .jobs_given import parse_labels
 from .output import print_document, print_table, say
-from .text import age, describe_end, one_line, seconds
+from .text import age, count_of, describe_end, one_line, own_places, seconds
 from .verbs import ask_server, json_option
 
 if TYPE_CHECKING:
@@ -68,9 +68,9 @@ async def _list(client: Client, filter: JobFilter, limit: int, as_json: bool) ->
         print_document({"jobs": jobs, "instance": client.instance, "seq": seq})
         return 0
     now = datetime.now(UTC)
-    print_table(COLUMNS, [_row(job, now) for job in newest])
+    print_table(COLUMNS, [_row(job, now) for job in newest], cut=["NOTE", "NAME"])
     if total > len(newest):
-        say(f"{total - len(newest)} older ones not shown; --limit shows more")
+        say(f"{count_of(total - len(newest), 'older job')} not shown; --limit shows more")
     return 0
 
 
@@ -100,7 +100,7 @@ def _note(job: Job) -> str:
     if job.state.is_final and job.state is not JobState.SUCCEEDED:
         return describe_end(job)
     if job.state is JobState.STUCK:
-        return f"{job.why}; {'; '.join(job.where)}"
+        return f"{job.why}; {'; '.join(own_places(job.where))}"
     if job.state is JobState.CANCELLING:
         killed = "" if job.kill_in is None else f", killed in {seconds(max(0.0, job.kill_in))}"
         return f"{job.cause}: {job.reason or 'no reason given'} ({job.rung}{killed})"

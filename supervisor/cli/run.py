@@ -32,6 +32,10 @@ def command(
     Uses the server that is found, else runs the job in this process. Ctrl+C cancels the job and
     waits until it is gone; a second one kills it; a third leaves at once.
 
+    A command's stdin is the null device. Through a server, very fast output may lose lines: it
+    keeps the last 10,000 or 4 MiB of them; how many are lost is told. With --embedded none is lost
+    as long as our output is read.
+
     \b
       trio-supervisor run -- make -j8
       trio-supervisor run fetch url=https://example.org times=3

@@ -12,6 +12,8 @@ import os
 import re
 import socket
 import sys
+from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -23,7 +25,7 @@ from .endpoint import Endpoint, published
 from .exits import CliError, Exit, single, usage_error
 from .output import print_document, say
 from .private import ensure_token, runtime_directory
-from .text import one_line
+from .text import count_of, one_line, own_places
 from .verbs import json_option
 
 if TYPE_CHECKING:
@@ -143,8 +145,9 @@ async def _serve(settings: Settings) -> int:
                 )
                 with published(endpoint) as file:
                     leave = partial(_leave, sup, file, stops)
-                    # Both only wait for something, until the channel has closed.
+                    # All of them only wait for something, until the channel has closed.
                     helpers.start_soon(_heed, sup, stops, leave)
+                    helpers.start_soon(_name_stuck, sup)
                     helpers.start_soon(_give_up_in_time, sup, settings.stop_timeout, leave)
                     _announce(settings, sup, endpoint)
                     await sup.drained.wait()
@@ -217,14 +220,40 @@ async def _heed(sup: ServedSupervisor, stops: Stops, leave: partial[NoReturn]) -
     async for count in stops:
         live = len(sup.live_jobs())
         if count == 1:
-            say(f"cancelling {live} jobs; again: kill them, a third time: leave")
+            say(f"cancelling {count_of(live, 'job')}; again: kill them, a third time: leave")
             sup.shutdown_nowait("cancel")
         elif count == 2:
-            say(f"killing {live} jobs")
+            say(f"killing {count_of(live, 'job')}")
             sup.shutdown_nowait("cancel", grace=0)
             await sup.cancel_many(JobFilter(), force=True, reason="asked to stop a second time")
         else:
             leave()
+
+
+async def _name_stuck(sup: ServedSupervisor) -> None:
+    """While we wait for jobs to end: say which of them do not."""
+    from .._errors import ReplayGone
+    from .._model import JobEvent, JobState
+
+    await sup.stopping.wait()
+    named: set[str] = set()
+    while True:
+        with suppress(ReplayGone):  # so many events: look at all jobs again
+            async with sup.watch() as events:
+                for job in sup.live_jobs(JobState.STUCK):
+                    _say_stuck(job.id, job.why, job.where, named)
+                async for event in events:
+                    if isinstance(event, JobEvent) and event.type == "job.stuck":
+                        why, where = event.data.get("why"), event.data.get("where", ())
+                        _say_stuck(event.job_id, why, where, named)
+                return
+
+
+def _say_stuck(job_id: str, why: str | None, where: Sequence[str], named: set[str]) -> None:
+    if job_id not in named:
+        named.add(job_id)
+        places = "; ".join(own_places(where)) or "it is not known where"
+        say(one_line(f"job {job_id} is stuck: {why}: {places}", 1000))
 
 
 async def _give_up_in_time(
@@ -249,5 +278,5 @@ def _leave(sup: ServedSupervisor, file: Path, stops: Stops) -> NoReturn:
 
 
 def _describe(job: Job) -> str:
-    where = f": {'; '.join(job.where)}" if job.where else ""
+    where = f": {'; '.join(own_places(job.where))}" if job.where else ""
     return one_line(f"job {job.id} ({job.name}), {job.state}{where}", 1000)

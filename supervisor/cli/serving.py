@@ -45,6 +45,6 @@ class ServedSupervisor(Supervisor):
         """Why cgroups are not used; None if they are."""
         return self._commands.why_not_cgroup2
 
-    def live_jobs(self) -> tuple[Job, ...]:
-        """The jobs that have not ended (the first thousand of them)."""
-        return self.list_nowait(JobFilter(state=LIVE), limit=1000).jobs
+    def live_jobs(self, *states: JobState) -> tuple[Job, ...]:
+        """The jobs that have not ended, or are in these states (the first thousand of them)."""
+        return self.list_nowait(JobFilter(state=states or LIVE), limit=1000).jobs

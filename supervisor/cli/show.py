@@ -14,7 +14,7 @@ from .._model import CancelRequest, Certificate, Job
 from ..abc import describe_failure
 from .connection import Where, where_options
 from .output import print_document, print_text
-from .text import clean, milliseconds, one_line, proof_of, seconds
+from .text import clean, count_of, milliseconds, one_line, proof_of, seconds
 from .verbs import ask_server, complete_id, json_option
 
 if TYPE_CHECKING:
@@ -30,7 +30,11 @@ WIDTH = 12
 @where_options
 @json_option
 def command(job_id: str, url: str | None, token_file: Path | None, as_json: bool) -> int:
-    """Show a job: where it stands, who asked it to stop, the proof of its end."""
+    """Show all there is to know of a job.
+
+    Where it stands, who asked it to stop, the proof of its end. A unique beginning of its id will
+    do.
+    """
 
     async def ask(client: Client) -> int:
         from .._wire_records import job_to_wire
@@ -58,7 +62,7 @@ def lines_of(job: Job) -> Iterator[tuple[str, str]]:
     if job.certificate is not None:
         yield from _certificate(job.certificate)
     dropped = f" ({job.log_dropped} dropped)" if job.log_dropped else ""
-    yield "log", f"{job.log_lines} lines{dropped}"
+    yield "log", f"{count_of(job.log_lines, 'line')}{dropped}"
 
 
 def _work(job: Job) -> Iterator[tuple[str, str]]:
@@ -122,7 +126,7 @@ def _certificate(certificate: Certificate) -> Iterator[tuple[str, str]]:
         yield "then", _request(request)
     more = certificate.later_count - len(certificate.later_requests)
     if more > 0:
-        yield "then", f"{more} more requests"
+        yield "then", count_of(more, "more request")
     for rung in certificate.rungs:
         after = (rung.at - certificate.first_request.at).total_seconds()
         yield str(rung.rung), f"{milliseconds(max(0.0, after))} after the request"

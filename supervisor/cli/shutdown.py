@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .connection import Where, where_options
+from .exits import usage_error
 from .output import print_document, say
 from .verbs import ask_server, json_option
 
@@ -18,17 +19,19 @@ __all__ = ["command"]
 
 
 @click.command("shutdown")
-@click.option(
-    "--cancel", "mode", flag_value="cancel", default="cancel", help="Cancel what runs (default)."
-)
-@click.option("--drain", "mode", flag_value="drain", help="Let what runs end by itself.")
+@click.option("--cancel", is_flag=True, help="Cancel what runs (default).")
+@click.option("--drain", is_flag=True, help="Let what runs end by itself.")
 @click.option("--grace", type=click.FloatRange(min=0), metavar="S", help="At most so long a grace.")
 @where_options
 @json_option
 def command(
-    mode: str, grace: float | None, url: str | None, token_file: Path | None, as_json: bool
-) -> int:
+    cancel: bool, drain: bool, grace: float | None, url: str | None, token_file: Path | None,
+    as_json: bool,
+) -> int:  # fmt: skip
     """Let the server take no new jobs, end those there are, and leave."""
+    if cancel and drain:
+        raise usage_error("give either --cancel or --drain, not both")
+    mode = "drain" if drain else "cancel"
 
     async def ask(client: Client) -> int:
         await client.shutdown(mode, grace=grace)

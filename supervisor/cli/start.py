@@ -27,6 +27,8 @@ __all__ = ["command"]
 def command(given: Given, url: str | None, token_file: Path | None, as_json: bool) -> int:
     """Start a job in the server and print its id.
 
+    A command's stdin is the null device.
+
     \b
       trio-supervisor start -- make -j8
       trio-supervisor start fetch url=https://example.org times=3
@@ -45,6 +47,7 @@ def command(given: Given, url: str | None, token_file: Path | None, as_json: boo
 
 async def _start(client: Client, request: JobRequest, as_json: bool) -> int:
     from .._errors import UnknownJobName
+    from .._model import How
     from .._wire_records import job_to_wire
     from .exits import usage_error
     from .output import say
@@ -56,8 +59,11 @@ async def _start(client: Client, request: JobRequest, as_json: bool) -> int:
         handle = await client.start(request.work, **options)
     except UnknownJobName as exc:
         raise usage_error(f"{exc}; to run a program: start -- {request.work}") from exc
+    job = handle.record
+    if handle.created and job.how is How.NEVER_STARTED:
+        why = job.reason or job.cause
+        say(f"job {job.id} was cancelled before it started, and never runs: {why}")
     if as_json:
-        job = handle.record
         print_document({"job": job_to_wire(job), "created": handle.created, "seq": job.seq})
         return 0
     if not handle.created:

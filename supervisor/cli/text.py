@@ -6,6 +6,7 @@ What a job prints, raises or is called may hold anything, escape sequences inclu
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import datetime
 
 from .._model import Certificate, Job, JobState
@@ -15,11 +16,14 @@ __all__ = [
     "CONTROL",
     "age",
     "clean",
+    "count_of",
     "describe_end",
     "milliseconds",
     "one_line",
+    "own_places",
     "proof_of",
     "seconds",
+    "strength_of",
 ]
 
 # Escape sequences (ECMA-48 5.4, 5.6): CSI ... final; OSC, DCS, SOS, PM, APC ... ST or BEL; ESC x.
@@ -44,6 +48,21 @@ def one_line(text: str, limit: int = 200) -> str:
     """The text on one line, cut if it is long."""
     flat = " ".join(clean(text).split())
     return flat if len(flat) <= limit else f"{flat[: limit - 1]}…"
+
+
+def count_of(number: int, noun: str) -> str:
+    """So many of them: "1 line", "2 lines"."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+# A frame as a stuck job's record names it, of trio's own code.
+_TRIO = re.compile(r"[/\\](?:site|dist)-packages[/\\]trio[/\\]")
+
+
+def own_places(where: Sequence[str]) -> tuple[str, ...]:
+    """Where a stuck job hangs, without the frames of trio, which say nothing of the job."""
+    own = tuple(place for place in where if not _TRIO.search(place))
+    return own or tuple(where[:1])
 
 
 def seconds(value: float) -> str:
@@ -74,6 +93,11 @@ def age(since: datetime, now: datetime) -> str:
 def proof_of(certificate: Certificate) -> str:
     """What was checked before the job was called gone, and what that is worth."""
     return f"{certificate.proof.means} ({certificate.proof.strength})"
+
+
+def strength_of(proof: str) -> str:
+    """Of the words of `proof_of` only what the proof is worth."""
+    return proof.partition("(")[2].rstrip(")") or proof
 
 
 def describe_end(job: Job) -> str:

@@ -29,9 +29,11 @@ __all__ = ["command"]
 def command(
     job_id: str, timeout: float | None, url: str | None, token_file: Path | None, as_json: bool
 ) -> int:
-    """Wait for a job's end, and exit as the job did: 0 done, 1 failed, 3 cancelled.
+    """Wait for a job's end, and exit as the job did.
 
-    5 if it has not ended after --timeout. Ctrl+C leaves; the job goes on.
+    Exits 0 if it succeeded, 1 if it failed, 3 if it was cancelled, 5 if it has not ended after
+    --timeout. Ctrl+C leaves; the job goes on. A unique beginning of its id will do; jobs that have
+    ended do not count where one has not.
     """
 
     async def ask(client: Client) -> int:
@@ -50,7 +52,7 @@ async def _wait(client: Client, text: str, timeout: float | None, as_json: bool)
     from .._wire_records import job_to_wire
     from .ids import find_job
 
-    job_id = (await find_job(client, text)).id
+    job_id = (await find_job(client, text, live=True)).id
     if is_terminal(sys.stderr):
         say(f"waiting for job {job_id}; Ctrl+C leaves it alone")
     job = None
@@ -63,5 +65,6 @@ async def _wait(client: Client, text: str, timeout: float | None, as_json: bool)
     if not job.state.is_final:
         raise CliError(f"job {job_id} is still {job.state} after {timeout:g} s", Exit.TOO_SLOW)
     if not as_json:
-        print_table(("ID", "STATE", "END"), [(job.id, str(job.state), describe_end(job))])
+        row = (job.id, str(job.state), describe_end(job))
+        print_table(("ID", "STATE", "END"), [row], wrap=["END"])
     return code_of_job(job)

@@ -10,6 +10,8 @@ Rules:
 * Placement comes before exec. The helper enters the job's cgroup itself, spawns there, and goes
   home; whoever is born in a cgroup has no moment outside it. If it cannot enter, the job fails.
 * A message is one packet with its file descriptors: never half of one, never another's.
+* What goes wrong in starting one job is the failure of that job, whatever it is: the helper serves
+  all of them. Only one that cannot find its way home ends.
 * When the supervisor is gone (its end of the socket closed, or its pidfd readable: a stray fork may
   keep the socket open), everything that was started is killed before the helper leaves.
 * It is a child subreaper: orphans of its jobs come to it, and it reaps them.
@@ -35,6 +37,10 @@ if TYPE_CHECKING:
 
 MAX_PACKET = 1 << 16
 MAX_FDS = 4
+# What is said of a path or of an error, in bytes (PATH_MAX): an answer always fits into a packet.
+MAX_ABOUT = 4096
+# How a socket says that its other end is gone.
+GONE = frozenset({errno.EPIPE, errno.ECONNRESET, errno.ECONNREFUSED, errno.ENOTCONN})
 PR_SET_CHILD_SUBREAPER = 36
 DEFAULT_PATH = b"/bin:/usr/bin"
 # What a search of PATH passes over, as glibc's execvpe does.
@@ -54,7 +60,11 @@ class SpawnFailed(Exception):
         super().__init__(step)
         self.step = step
         self.errno = error.errno or 0
-        self.about = about
+        self.about = about[:MAX_ABOUT]
+
+
+class Stranded(Exception):
+    """The helper could not leave the place of a job, and must not go on from there."""
 
 
 class Helper:
@@ -82,7 +92,9 @@ class Helper:
         try:
             self.sock.send(marshal.dumps(message))
         except OSError as error:
-            raise SupervisorGone from error
+            if error.errno in GONE:
+                raise SupervisorGone from error
+            raise
 
     # --- requests
 
@@ -115,12 +127,17 @@ class Helper:
                 os.close(fd)
 
     def spawn(self, message: tuple[Any, ...], fds: list[int]) -> None:
-        job, cwd, cgroup, body = message[1:]
-        argv, env = marshal.loads(body if body is not None else read_all(fds[3]))
+        job, cgroup, body = message[1:]
         try:
+            argv, env, cwd = marshal.loads(body if body is not None else read_all(fds[3]))
             pid = self.start(argv, env, cwd, cgroup, fds)
         except SpawnFailed as failure:
             self.reply("failed", job, failure.step, failure.errno, failure.about)
+            return
+        except Stranded:
+            raise
+        except Exception as error:
+            self.reply("failed", job, "helper", 0, describe(error))
             return
         self.leaders[pid] = job
         self.pids[job] = pid
@@ -130,18 +147,26 @@ class Helper:
         self, argv: list[bytes], env: Environment, cwd: bytes | None, cgroup: str, fds: list[int]
     ) -> int:
         out, err, here = fds[:3]
-        go_to(here, cwd)
         try:
-            if not cgroup:
-                return execute(argv, env, out, err)
-            enter(cgroup)
-            try:
-                return execute(argv, env, out, err)
-            finally:
-                # If this fails the helper must end: the job's death would be its own.
-                os.write(self.home, b"0")
+            go_to(here, cwd)
+            if cgroup:
+                enter(cgroup)
+            return execute(argv, env, out, err)
         finally:
+            self.go_home(cgroup)
+
+    def go_home(self, cgroup: str) -> None:
+        """Leave the place of a job.
+
+        Raises:
+            Stranded: not to be done. The helper must end: the job's death would be its own.
+        """
+        try:
+            if cgroup:
+                os.write(self.home, b"0")
             os.chdir("/")
+        except OSError as error:
+            raise Stranded(f"no way back from {cgroup or 'a working directory'}: {error}") from error
 
     def signal_group(self, job: int, number: int) -> None:
         pid = self.pids.get(job)
@@ -331,6 +356,10 @@ def children() -> list[int]:
 # --- plumbing ------------------------------------------------------------------------------------
 
 
+def describe(error: BaseException) -> bytes:
+    return f"{type(error).__name__}: {error}".encode("utf-8", "backslashreplace")[:MAX_ABOUT]
+
+
 def write(path: str, data: bytes) -> None:
     fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     try:
@@ -434,7 +463,7 @@ def main() -> None:
         helper.abandon()
     except BaseException as error:
         # Said on the way out: whoever finds us dead wants to know why.
-        helper.reply("died", f"{type(error).__name__}: {error}")
+        helper.reply("died", describe(error))
         raise
 
 

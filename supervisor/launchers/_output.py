@@ -70,6 +70,7 @@ class PipeReader:
         if self._waiting is not None:
             self._waiting.cancel()
 
+    @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
         try:
             if not await self._follow():

@@ -2,7 +2,8 @@
 
 One helper serves all commands. It is started when the first command needs it, and again if
 somebody killed it; the commands that the dead one had started are told (`Child.lost`), and their
-trees are then killed by their containment.
+trees are then killed by their containment. One whose answers make no sense counts as dead, too, and
+is made so: nothing that it says may end the task that listens, on which all commands depend.
 
 A request is one packet, sent without a checkpoint: what was decided just before (nobody has asked
 to stop) still holds when it leaves.
@@ -30,6 +31,7 @@ from .._errors import LaunchError
 HELPER = Path(__file__).with_name("_exec_helper.py")
 # What goes into the packet itself; more (ARG_MAX is at least 2 MiB) travels in a memory file.
 INLINE = 32 * 1024
+MAX_PACKET = 1 << 16
 CLOSE_SECONDS = 15.0
 TOKEN_VARIABLE = b"TRIO_SUPERVISOR_TOKEN"
 
@@ -125,12 +127,12 @@ class Helper:
         here = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         fds = [request.stdout, request.stderr, here]
         try:
-            body = marshal.dumps((list(request.argv), dict(request.env)))
+            body = marshal.dumps((list(request.argv), dict(request.env), request.cwd))
             inline: bytes | None = body
             if len(body) > INLINE:
                 fds.append(_memory_file(body))
                 inline = None
-            packet = marshal.dumps(("spawn", child.id, request.cwd, request.cgroup, inline))
+            packet = marshal.dumps(("spawn", child.id, request.cgroup, inline))
             self._children[child.id] = child
             await self._send(packet, fds)
         except OSError:
@@ -150,7 +152,19 @@ class Helper:
 
     def _post(self, packet: bytes) -> None:
         if not self._send_nowait(packet):
-            self._nursery.start_soon(self._send, packet, name="exec helper post")
+            self._nursery.start_soon(self._post_later, packet, name="exec helper post")
+
+    @trio.lowlevel.enable_ki_protection
+    async def _post_later(self, packet: bytes) -> None:
+        try:
+            await self._send(packet)
+        except OSError as error:
+            self._give_up(f"it could not be told something: {error}")
+
+    def _give_up(self, why: str) -> None:
+        """End a helper that is of no use any more; `listen` tells everyone."""
+        self._last_words = why
+        self.process.kill()
 
     async def _send(self, packet: bytes, fds: Sequence[int] = ()) -> None:
         # Shielded: half of a decision would be worse. It ends with the helper at the latest.
@@ -178,25 +192,33 @@ class Helper:
 
     # --- answers
 
+    @trio.lowlevel.enable_ki_protection
     async def listen(self) -> None:
         """Hear the helper out; returns when it is dead and everyone has been told."""
         # Shielded: jobs need the helper until the last of them is gone, whatever is cancelled
         # around them. It ends when the helper does.
         with trio.CancelScope(shield=True):
-            while await self._hear():
-                pass
+            await self._hear_out()
             with trio.move_on_after(CLOSE_SECONDS if self._closing else 0):
                 await self.process.wait()
             self.process.kill()
             await self.process.wait()
             self._finish()
 
+    async def _hear_out(self) -> None:
+        try:
+            while await self._hear():
+                pass
+        except Exception as error:
+            # A helper that cannot be heard is of no use, and may be waiting for us.
+            self._give_up(f"its answer could not be read: {error!r}")
+
     async def _hear(self) -> bool:
         """Take in the next answers; False at the end."""
         await trio.lowlevel.wait_readable(self._sock)
         for _ in range(64):
             try:
-                data = self._sock.recv(1 << 16)
+                data = self._sock.recv(MAX_PACKET)
             except BlockingIOError:
                 return True
             except ConnectionError:
@@ -223,7 +245,9 @@ class Helper:
                 self.no_placement, self.no_subreaper = no_placement, no_subreaper
                 self.ready.set()
             case ("died", words):
-                self._last_words = words
+                self._last_words = os.fsdecode(words)
+            case _:
+                raise ValueError(f"no such answer: {message!r:.200}")
 
     def _finish(self) -> None:
         trio.lowlevel.notify_closing(self._sock)
@@ -250,8 +274,16 @@ class Helper:
     async def aclose(self) -> None:
         """Let the helper end; it kills what it still has."""
         self._closing = True
+        # In a task of its own: a KeyboardInterrupt may end our wait, but not its.
+        self._nursery.start_soon(self._end, name="exec helper end")
+        with trio.CancelScope(shield=True):
+            await self.finished.wait()
+
+    @trio.lowlevel.enable_ki_protection
+    async def _end(self) -> None:
         if self.alive:
-            self._sock.shutdown(socket.SHUT_WR)
+            with contextlib.suppress(OSError):
+                self._sock.shutdown(socket.SHUT_WR)
         with trio.CancelScope(shield=True):
             with trio.move_on_after(CLOSE_SECONDS):
                 await self.finished.wait()

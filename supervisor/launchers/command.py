@@ -41,6 +41,8 @@ __all__ = ["CommandLauncher"]
 
 MAX_SPAWNING = 32
 """Requests on their way to the helper: the kernel counts the descriptors in them against us."""
+MAX_SAID = 1000
+"""Characters of a path that a message repeats."""
 
 
 @attrs.frozen
@@ -92,6 +94,7 @@ class CommandLauncher(Launcher):
         return isinstance(work, Command)
 
     @asynccontextmanager
+    @trio.lowlevel.enable_ki_protection
     async def open(self) -> AsyncIterator[None]:
         """The lifetime of the helper and of the cgroups; see `Launcher.open`.
 
@@ -215,6 +218,7 @@ class CommandAttempt(RunningJob):
         assert self._box is not None and self._nursery is not None
         self._nursery.start_soon(self._try_terminate, self._box)
 
+    @trio.lowlevel.enable_ki_protection
     async def _try_terminate(self, box: Box) -> None:
         try:
             await box.terminate()
@@ -242,6 +246,7 @@ class CommandAttempt(RunningJob):
                 raise
         return exits[0]
 
+    @trio.lowlevel.enable_ki_protection
     async def _run_shielded(self, exits: list[Exit], done: trio.Event) -> None:
         with trio.CancelScope(shield=True):
             exits.append(await self._run())
@@ -255,6 +260,9 @@ class CommandAttempt(RunningJob):
             return _never(JobErrorInfo(type="LaunchError", message=str(error)))
         except OSError as error:
             return _never(describe_os_error(error))
+        except (TypeError, ValueError) as error:
+            # What the locale cannot encode, or a mapping that was changed after it was checked.
+            return _never(JobErrorInfo(type=type(error).__name__, message=_clip(str(error))))
         if readers is None:
             return _never(None)
         async with trio.open_nursery() as self._nursery:
@@ -271,6 +279,7 @@ class CommandAttempt(RunningJob):
         Raises:
             LaunchError: no helper.
             OSError: not enough of something.
+            TypeError, ValueError: the command cannot be said in bytes.
         """
         if self._stop:
             return None
@@ -413,16 +422,16 @@ def describe_os_error(error: OSError) -> JobErrorInfo:
 def describe_failure(failure: SpawnFailure, command: Command) -> JobErrorInfo:
     """Why the helper could not start a command."""
     error = OSError(failure.errno, os.strerror(failure.errno))
-    message = _explain(failure, command) or f"{failure.about}: {error.strerror}"
+    message = _explain(failure, command) or f"{_clip(failure.about)!r}: {error.strerror}"
     return JobErrorInfo(type=type(error).__name__, message=message)
 
 
 def _explain(failure: SpawnFailure, command: Command) -> str | None:
-    about = failure.about
+    about = _clip(failure.about)
     match failure.step, failure.errno:
         case "path", _:
             path = environment(command, None).get(b"PATH")
-            looked = "no PATH is set" if path is None else f"PATH is {os.fsdecode(path)!r}"
+            looked = "no PATH is set" if path is None else f"PATH is {_clip(os.fsdecode(path))!r}"
             return f"program {about!r} was not found ({looked})"
         case "chdir", errno_names.ENOENT:
             return f"the working directory {about!r} does not exist"
@@ -433,9 +442,11 @@ def _explain(failure: SpawnFailure, command: Command) -> str | None:
                 f"it could not be placed in its cgroup {about}: {os.strerror(failure.errno)}; "
                 "it was not started without"
             )
+        case "helper", 0:
+            return f"the exec helper could not start it: {about}"
         case "helper", _:
             return f"the exec helper has too many open files: {os.strerror(failure.errno)}"
-        case "exec", errno_names.ENOENT if _is_there(about, command):
+        case "exec", errno_names.ENOENT if _is_there(failure.about, command):
             return f"{about!r} is a script (or program) whose interpreter does not exist"
         case "exec", errno_names.ENOENT:
             return f"program {about!r} does not exist"
@@ -448,6 +459,10 @@ def _explain(failure: SpawnFailure, command: Command) -> str | None:
         case "exec", errno_names.EAGAIN:
             return "too many processes (see `ulimit -u` and the limits of its cgroup)"
     return None
+
+
+def _clip(text: str) -> str:
+    return text if len(text) <= MAX_SAID else text[:MAX_SAID] + "..."
 
 
 def _is_there(path: str, command: Command) -> bool:

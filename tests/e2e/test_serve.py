@@ -236,7 +236,7 @@ def test_second_signal_kills(shell: Any, marker: Any) -> None:
     run = shell.start("run", "--grace", "1000", "--", "sh", "-c", script)
     run.until("up")
     server.started.signal(signal.SIGINT)
-    server.started.until("cancelling 1 jobs", "err")
+    server.started.until("cancelling 1 job;", "err")
     server.started.signal(signal.SIGINT)
     assert server.started.end() == 130
     assert not marker.alive()
@@ -250,6 +250,8 @@ def test_what_does_not_end_is_named_and_left(shell: Any) -> None:
     assert shell.call("shutdown").returncode == 0
     assert server.started.end() == 1
     assert "left behind: job j1 (stay)" in server.started.err
+    (stuck,) = [line for line in server.started.err.splitlines() if "job j1 is stuck" in line]
+    assert "app.py:" in stuck and "site-packages/trio/" not in server.started.err
     assert endpoint_files(shell) == []
 
 
@@ -257,7 +259,7 @@ def test_third_signal_leaves_at_once(shell: Any) -> None:
     (shell.directory / "app.py").write_text(APP)
     server = shell.serve("--app", "app:registry", "--stop-timeout", "1000")
     shell.call("start", "--id", "j1", "--grace", "1000", "stay")
-    for word in ("cancelling 1 jobs", "killing 1 jobs", "left behind: job j1"):
+    for word in ("cancelling 1 job;", "killing 1 job", "left behind: job j1"):
         server.started.signal(signal.SIGTERM)
         server.started.until(word, "err")
     assert server.started.end() == 143

@@ -213,6 +213,19 @@ def test_ids_by_their_beginning(served: Any) -> None:
     assert "build-1, build-2" in done.stderr
 
 
+def test_ended_jobs_do_not_make_a_beginning_ambiguous_for_what_ends_jobs(served: Any) -> None:
+    for job_id in ("build-1", "build-2"):
+        start(served, job_id, "true")
+        served.call("wait", job_id)
+    start(served, "build-3", "sleep", "1000")
+    assert served.call("show", "build").returncode == 4
+    assert served.call("wait", "build", "--timeout", "0.1").returncode == 5
+    done = served.call("cancel", "build")
+    assert done.returncode == 0
+    assert rows(done.stdout)[1][0] == "build-3"
+    assert served.call("cancel", "build").returncode == 4
+
+
 @pytest.mark.parametrize("verb", ["show", "wait", "cancel"])
 @pytest.mark.parametrize(("job_id", "code"), [("nobody", 4), ("a b", 2), ("../x", 2), ("", 2)])
 def test_unknown_and_odd_ids(served: Any, verb: str, job_id: str, code: int) -> None:
@@ -322,6 +335,14 @@ def test_cancel_before_the_start(served: Any) -> None:
     assert done.returncode == 3
     assert "never_started" in done.stderr
     assert not (served.directory / "never").exists()
+
+
+def test_start_after_a_remembered_cancel_says_so(served: Any) -> None:
+    served.call("cancel", "early", "--if-unknown", "remember", "--reason", "not wanted")
+    done = served.call("start", "--id", "early", "--", "true")
+    assert (done.returncode, done.stdout) == (0, "early\n")
+    assert "job early was cancelled before it started" in done.stderr
+    assert "not wanted" in done.stderr
 
 
 def test_cancel_shows_how_far_it_is_on_a_terminal(served: Any, marker: Any) -> None:
@@ -445,6 +466,8 @@ def test_environment_says_where(served: Any) -> None:
     assert served.call("list").returncode == 69
     assert served.call("list", **env).returncode == 0
     assert served.call("list", **env | {"TRIO_SUPERVISOR_TOKEN": "wrong"}).returncode == 77
+    hint = served.call("list", **env | {"TRIO_SUPERVISOR_TOKEN": "wrong"}).stderr
+    assert "--token-file or TRIO_SUPERVISOR_TOKEN" in hint
 
 
 def test_one_of_several_servers_has_to_be_chosen(shell: Any) -> None:
@@ -470,6 +493,23 @@ def test_tables_are_drawn_on_a_terminal_only(served: Any) -> None:
     assert "\x1b[3" not in plain.out and "succeeded" in plain.out
 
 
+def test_tables_break_no_id_in_80_columns(served: Any) -> None:
+    job_ids = ["a-rather-long-one-" + "x" * 20, "b1"]
+    for job_id in job_ids:
+        start(served, job_id, "sleep", "1000", name="a name " * 5)
+    ended = served.start_on_terminal("cancel", *job_ids, COLUMNS="80", NO_COLOR="1")
+    assert ended.end() == 0
+    for job_id in job_ids:
+        (row,) = [line for line in ended.out.splitlines() if line.startswith(job_id)]
+        assert "cooperative" in row and ("certain" in row or "best_effort" in row)
+    listed = served.start_on_terminal("list", COLUMNS="80", NO_COLOR="1")
+    assert listed.end() == 0
+    for job_id in job_ids:
+        (row,) = [line for line in listed.out.splitlines() if line.startswith(job_id)]
+        assert "cancelled" in row and row.endswith("…")
+    assert len([line for line in listed.out.splitlines() if line.strip()]) == 4
+
+
 def test_names_cannot_break_the_columns(served: Any) -> None:
     start(served, "j1", "true", name="a\tb\n\x1b[31mc")
     (_, row) = rows(served.call("list").stdout)
@@ -488,7 +528,14 @@ def test_closed_pipe_is_no_failure_to_talk_about(served: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [["bogus"], ["list", "--state", "bogus"], ["list", "--bogus"], ["cancel"]]
+    "words",
+    [
+        ["bogus"],
+        ["list", "--state", "bogus"],
+        ["list", "--bogus"],
+        ["cancel"],
+        ["shutdown", "--cancel", "--drain"],
+    ],
 )
 def test_usage(shell: Any, words: list[str]) -> None:
     done = shell.call(*words)

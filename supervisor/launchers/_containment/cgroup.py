@@ -20,7 +20,7 @@ import secrets
 import select
 import signal
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import ClassVar
 
 import trio
@@ -114,6 +114,14 @@ def _is_empty(events: int) -> bool:
         raise
 
 
+def _may_be_empty(events: int) -> bool:
+    """As `_is_empty`; if that cannot be read, who waits shall look, and hear why."""
+    try:
+        return _is_empty(events)
+    except OSError:
+        return True
+
+
 class EmptinessWatch:
     """Waits for cgroups to become empty: one epoll and one task for all of them."""
 
@@ -125,26 +133,30 @@ class EmptinessWatch:
         self._narrow = trio.Lock()
         self._ended = trio.Event()
 
+    @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
         """Watch, until closed."""
-        # Shielded: it is needed until the last job is gone, whatever is cancelled around it.
-        with self._scope:
-            while True:
-                await trio.lowlevel.wait_readable(self._epoll.fileno())
-                self._look()
-        self._epoll.close()
-        self._ended.set()
+        try:
+            # Shielded: it is needed until the last job is gone, whatever is cancelled around it.
+            with self._scope:
+                while True:
+                    await trio.lowlevel.wait_readable(self._epoll.fileno())
+                    self._look()
+        finally:
+            self._epoll.close()
+            self._ended.set()
 
     def _look(self) -> None:
         for fd, _ in self._epoll.poll(0):
-            if _is_empty(fd):
+            if _may_be_empty(fd):
                 self._epoll.unregister(fd)
                 self._waiting.pop(fd).set()
 
     async def aclose(self) -> None:
         """End the watch; nobody may be waiting."""
         self._scope.cancel()
-        await self._ended.wait()
+        with trio.CancelScope(shield=True):
+            await self._ended.wait()
 
     async def wait(self, cgroup: str) -> None:
         """Return once nothing lives in `cgroup` or below."""
@@ -295,20 +307,21 @@ class Cgroup2(Containment):
         self._root = f"{self._home}/trio-supervisor-{uuid}-{secrets.token_hex(4)}"
 
     @asynccontextmanager
+    @trio.lowlevel.enable_ki_protection
     async def open(self, nursery: trio.Nursery) -> AsyncIterator[Spawner]:
         try_root(self._root, self._home)
-        self._spare = SpareFds()
-        self._watch = EmptinessWatch(self._spare)
-        spawner = Spawner(nursery, root=self._root, home=self._home)
-        nursery.start_soon(self._watch.run, name="cgroup watch")
-        try:
+        # Each step is taken whatever becomes of the others: a KeyboardInterrupt may end any wait,
+        # and the nursery waits for the watch.
+        async with AsyncExitStack() as stack:
+            stack.callback(remove, self._root)
+            self._spare = SpareFds()
+            stack.callback(self._spare.close)
+            self._watch = EmptinessWatch(self._spare)
+            nursery.start_soon(self._watch.run, name="cgroup watch")
+            stack.push_async_callback(self._watch.aclose)
+            spawner = Spawner(nursery, root=self._root, home=self._home)
+            stack.push_async_callback(spawner.aclose)
             yield spawner
-        finally:
-            with trio.CancelScope(shield=True):
-                await spawner.aclose()
-                await self._watch.aclose()
-            self._spare.close()
-            remove(self._root)
 
     def box(self) -> CgroupBox:
         self._count += 1

@@ -17,7 +17,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import ClassVar
 
 import trio
@@ -115,6 +115,7 @@ class GroupBox(Box):
                 await self._owner.wait_dead(stat)
             nursery.cancel_scope.cancel()
 
+    @trio.lowlevel.enable_ki_protection
     async def _end_on_kick(self, scope: trio.CancelScope) -> None:
         await self._kick.wait()
         scope.cancel()
@@ -148,15 +149,14 @@ class ProcessGroup(Containment):
         self._narrow = trio.Lock()
 
     @asynccontextmanager
+    @trio.lowlevel.enable_ki_protection
     async def open(self, nursery: trio.Nursery) -> AsyncIterator[Spawner]:
-        self._spare = SpareFds()
-        self._spawner = Spawner(nursery)
-        try:
+        async with AsyncExitStack() as stack:
+            self._spare = SpareFds()
+            stack.callback(self._spare.close)
+            self._spawner = Spawner(nursery)
+            stack.push_async_callback(self._spawner.aclose)
             yield self._spawner
-        finally:
-            with trio.CancelScope(shield=True):
-                await self._spawner.aclose()
-            self._spare.close()
 
     def box(self) -> GroupBox:
         self._count += 1
