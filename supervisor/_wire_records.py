@@ -189,18 +189,18 @@ def _as_json(value: Any, limit: int) -> Any:
         raise
     except RecursionError:
         raise _NotJson("the result is nested too deeply for JSON") from None
-    except BaseException as exc:
+    except BaseException as exc:  # noqa: ASYNC103
         # A mapping or str subclass of the job's may raise anything, SystemExit included. Nothing
         # here awaits, so this is no cancellation.
-        raise _NotJson(f"JSON cannot hold the result: {_text_of(exc)}"[:1000]) from None
+        raise _NotJson(f"JSON cannot hold the result: {_text_of(exc)}"[:1000]) from None  # noqa: ASYNC104
 
 
 def _text_of(error: BaseException) -> str:
     """What it says, if that can be had: it may be of the job's making."""
     try:
         return str(error) or type(error).__name__
-    except BaseException:
-        return type(error).__name__
+    except BaseException:  # noqa: ASYNC103
+        return type(error).__name__  # noqa: ASYNC104
 
 
 def entry_to_wire(value: Any) -> dict[str, Any]:

@@ -82,7 +82,12 @@ def test_look_finds_what_is_alive() -> None:
 
     marker = demo_jobs.new_marker()
     assert processes_with(marker) == []
-    waiting = [sys.executable, "-c", "input()", marker]
-    with subprocess.Popen(waiting, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+    waiting = [sys.executable, "-c", "print(flush=True); input()", marker]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        waiting, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()  # its command line stands only once it runs
         assert [seen.pid for seen in processes_with(marker)] == [process.pid]
     assert processes_with(marker) == []

@@ -7,7 +7,7 @@ from cli_records import job
 
 import supervisor
 from supervisor import JobState
-from supervisor._errors import SupervisorError
+from supervisor._errors import InvalidArguments, SupervisorError, Unauthenticated
 from supervisor.cli.exits import CliError, code_of_job, explain, single
 
 CODES = {
@@ -41,7 +41,17 @@ def every_error() -> list[type[SupervisorError]]:
 def test_code_of_every_error(cls: type[SupervisorError]) -> None:
     told = explain(cls("what was wrong"))
     assert told is not None
-    assert (told.code, str(told)) == (CODES[cls.kind], "what was wrong")
+    assert told.code == CODES[cls.kind]
+    hint = "; use --token-file or TRIO_SUPERVISOR_TOKEN" if cls is Unauthenticated else ""
+    assert str(told) == f"what was wrong{hint}"
+
+
+def test_wrong_token_is_told_with_where_to_give_another() -> None:
+    hint = "use --token-file or TRIO_SUPERVISOR_TOKEN"
+    assert str(explain(Unauthenticated("Not known here."))) == f"Not known here; {hint}"
+    told = explain(InvalidArguments("must be ASCII", path="$.token"))
+    assert told is not None and (told.code, str(told)) == (2, f"must be ASCII; {hint}")
+    assert str(explain(InvalidArguments("no", path="$.id"))) == "no"
 
 
 def test_faults_of_ours_are_not_explained_away() -> None:

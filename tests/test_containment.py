@@ -34,7 +34,12 @@ from supervisor._records import Exited
 from supervisor.launchers._containment import _proc
 from supervisor.launchers._containment._proc import Claim, Seen, Stat, attribute, parse_stat
 from supervisor.launchers._containment.base import ContainmentUnavailable
-from supervisor.launchers._containment.cgroup import Cgroup2, CgroupBox, find_home
+from supervisor.launchers._containment.cgroup import (
+    Cgroup2,
+    CgroupBox,
+    EmptinessWatch,
+    find_home,
+)
 from supervisor.launchers._containment.spare import SpareFds
 from supervisor.launchers._spawner import HELPER as HELPER_PROGRAM
 
@@ -458,6 +463,46 @@ def test_other_errors_are_passed_on() -> None:
     spare.close()
     with pytest.raises(OSError, match="again"):
         spare.use(lambda: (_ for _ in ()).throw(OSError(errno.EMFILE, "again")))
+
+
+@needs_cgroup2
+async def test_events_that_cannot_be_read_end_the_wait_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(events: int) -> bool:
+        raise OSError(errno.EIO, "no luck")
+
+    async with opened("cgroup2") as launcher, trio.open_nursery() as nursery:
+        attempt = Attempt(launcher, tree(unique("unread"), 3, "deaf"))
+        nursery.start_soon(attempt.run)
+        await attempt.sink.said(b"up")
+        attempt.job.cancel(None)
+        await attempt.job._child.ended.wait()  # type: ignore[attr-defined]
+        await trio.testing.wait_all_tasks_blocked()  # it waits for the rest
+        monkeypatch.setattr("supervisor.launchers._containment.cgroup._is_empty", fail)
+        attempt.job.kill()
+        await attempt.ended.wait()
+    assert isinstance(attempt.exit, Exited)
+
+
+async def test_a_watch_that_fails_can_be_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(watch: EmptinessWatch) -> None:
+        raise ValueError
+
+    monkeypatch.setattr(EmptinessWatch, "_look", fail)
+    watch = EmptinessWatch(SpareFds())
+    read_end, write_end = os.pipe()
+    os.close(write_end)
+    watch._epoll.register(read_end)
+    with pytest.RaisesGroup(ValueError):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(watch.run)
+            try:
+                await trio.sleep_forever()
+            finally:
+                await watch.aclose()  # noqa: ASYNC102 - it is shielded
+    os.close(read_end)
+    watch._spare.close()
 
 
 async def test_all_dead_sees_the_end_of_strangers() -> None:

@@ -324,6 +324,45 @@ def test_a_result_that_json_cannot_hold_is_told_and_the_record_comes_whole(
     assert back.result_error == wire["result_error"]
 
 
+class Raises(dict[str, int]):
+    """Raises these, one each time it is read, and then no more."""
+
+    def __init__(self, *errors: BaseException) -> None:
+        super().__init__(a=1)
+        self._errors = [*errors]
+
+    def items(self) -> Any:
+        if self._errors:
+            raise self._errors.pop(0)
+        return super().items()
+
+
+class Mute(Exception):
+    def __str__(self) -> str:
+        raise SystemExit(3)
+
+
+@pytest.mark.parametrize(
+    ("errors", "why"),
+    [
+        ([SystemExit(3)], "3"),
+        ([GeneratorExit()], "GeneratorExit"),
+        ([Mute()], "Mute"),
+        ([KeyboardInterrupt(), KeyboardInterrupt()], "interrupts"),
+    ],
+)
+def test_a_result_that_raises_anything_is_told(errors: list[BaseException], why: str) -> None:
+    wire = job_to_wire(job(state=JobState.SUCCEEDED, result=Raises(*errors)))
+    assert "result" not in wire
+    assert why in wire["result_error"]
+
+
+@pytest.mark.parametrize("then", [[], [SystemExit(3)]])
+def test_the_users_interrupt_is_not_taken_for_the_results(then: list[BaseException]) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        job_to_wire(job(result=Raises(KeyboardInterrupt(), *then)))
+
+
 @pytest.mark.parametrize(
     "result", [0, "", [], {}, False, (1, 2), {1: 2, None: 3}, 10**100, nested(300)]
 )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
@@ -11,8 +13,10 @@ import pytest
 import trio
 import trio.testing
 from server_kit import (
+    OTHER,
     SECRET,
     TOKENS,
+    Peer,
     RawPeer,
     World,
     frame,
@@ -24,12 +28,15 @@ from server_kit import (
     request,
     run,
 )
+from trio_websocket import wrap_client_stream
 
 from supervisor._model import JobRequest
 from supervisor._open import open_supervisor
 from supervisor._server import Address, Auth, Limits, Token, serve
 from supervisor._server.listener import _listen
+from supervisor._server.session import Session
 from supervisor._server.stream import PING
+from supervisor._server.subscriptions import EventCache
 
 
 async def raw_session(world: World, token: str | None = SECRET) -> RawPeer:
@@ -239,6 +246,157 @@ def test_events_that_wait_go_out_before_the_goodbye() -> None:
             assert methods[-1] == "session.closing"
 
     run(main)
+
+
+@asynccontextmanager
+async def open_stuck_peer(world: World) -> AsyncIterator[tuple[Peer, trio.Event]]:
+    """A client to which nothing more is sent once it has asked for a large answer, until the event
+    is set."""
+    ours, theirs = trio.testing.memory_stream_pair()
+    flow, stuck = trio.Event(), False
+    pump = theirs.send_stream.send_all_hook  # type: ignore[attr-defined]
+
+    async def hook() -> None:
+        if stuck:
+            await flow.wait()
+        await pump()
+
+    theirs.send_stream.send_all_hook = hook  # type: ignore[attr-defined]
+    world.server.nursery.start_soon(world.server.serve_stream, theirs)
+    async with trio.open_nursery() as nursery:
+        headers = [(b"Authorization", b"Bearer " + SECRET.encode())]
+        websocket = await wrap_client_stream(
+            nursery,
+            ours,  # type: ignore[arg-type]
+            "localhost",
+            "/ws",
+            extra_headers=headers,
+            message_queue_size=1000,
+        )
+        peer = Peer(websocket)
+        value = "x" * 300_000
+        await peer.call("job.run", name="nap", args={"seconds": 0, "value": value}, job_id="big")
+        await peer.call("events.subscribe")
+        stuck = True
+        await peer.ask("job.get", id="big", job_id="big")
+        await trio.testing.wait_all_tasks_blocked()
+        try:
+            yield peer, flow
+        finally:
+            nursery.cancel_scope.cancel()
+            flow.set()
+
+
+PATIENT = {"write_seconds": 1e6, "heartbeat_seconds": 1e6}
+
+
+@pytest.mark.parametrize("outbox_bytes", [200_000, 2**24])
+def test_answers_that_fill_the_outbox_cost_no_event(outbox_bytes: int) -> None:
+    async def main() -> None:
+        limits = Limits(outbox_bytes=outbox_bytes, **PATIENT)
+        async with open_world(limits=limits) as world, open_stuck_peer(world) as (peer, flow):
+            for _ in range(100):
+                world.sup.start_nowait(JobRequest("nap"))
+            await trio.testing.wait_all_tasks_blocked()
+            seqs = range(world.sup.head_seq - 199, world.sup.head_seq + 1)
+            flow.set()
+            await peer.answer("big")
+            while len(peer.notifications) < 200:
+                message = await peer.hear()
+                peer.notifications.append((message["method"], message["params"]))
+            assert [params["seq"] for _, params in peer.notifications] == [*seqs]
+
+    run(main)
+
+
+@pytest.mark.parametrize(("outbox_bytes", "code"), [(200_000, 1013), (2**24, 1001)])
+def test_whoever_cannot_be_sent_the_last_events_is_told_so(outbox_bytes: int, code: int) -> None:
+    async def main() -> None:
+        limits = Limits(outbox_bytes=outbox_bytes, **PATIENT)
+        async with open_world(limits=limits) as world, open_stuck_peer(world) as (peer, flow):
+            world.sup.start_nowait(JobRequest("nap"))
+            await trio.testing.wait_all_tasks_blocked()
+            world.server.nursery.start_soon(world.server.close)
+            await trio.testing.wait_all_tasks_blocked()
+            flow.set()
+            assert await peer.closed() == code
+            types = [params.get("type", method) for method, params in peer.notifications]
+            whole = ["job.starting", "job.started", "session.closing"]
+            assert types == (whole if code == 1001 else [])
+
+    run(main)
+
+
+def test_a_client_that_is_far_behind_at_the_end_hurts_nobody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("supervisor._watch.EVENTS_BEHIND", 20)
+
+    async def main() -> None:
+        async with (
+            open_world(limits=Limits(**PATIENT)) as world,
+            open_stuck_peer(world) as (peer, flow),
+            open_peer(world) as other,
+        ):
+            for _ in range(50):
+                world.sup.start_nowait(JobRequest("nap"))
+            await trio.testing.wait_all_tasks_blocked()
+            world.server.nursery.start_soon(world.server.close)
+            assert await other.closed() == 1001
+            flow.set()
+            assert await peer.closed() == 1013
+
+    run(main)
+
+
+def test_a_goodbye_that_fails_hurts_nobody(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    good = Session.say_goodbye
+
+    def say_goodbye(self: Session, *args: Any) -> None:
+        if self.name == "other":
+            raise RuntimeError("as told")
+        good(self, *args)
+
+    monkeypatch.setattr(Session, "say_goodbye", say_goodbye)
+
+    async def main() -> None:
+        async with open_world() as world, open_peer(world) as peer, open_peer(world, OTHER):
+            world.server.nursery.start_soon(world.server.close)
+            assert await peer.closed() == 1001
+            await trio.testing.wait_all_tasks_blocked()
+            assert not world.server.sessions
+
+    run(main)
+    assert "as told" in caplog.text
+
+
+@pytest.mark.parametrize("error", [TypeError("as told"), SystemExit("as told")])
+@pytest.mark.parametrize("closing", [False, True])
+def test_events_that_cannot_be_passed_on_end_the_connection(
+    error: BaseException,
+    closing: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def body(self: EventCache, item: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(EventCache, "body", body)
+
+    async def main() -> None:
+        async with open_world() as world, open_peer(world) as peer, open_peer(world) as other:
+            await peer.call("events.subscribe")
+            world.sup.start_nowait(JobRequest("nap"))
+            if closing:
+                world.server.nursery.start_soon(world.server.close)
+            assert await peer.closed() == 1011
+            if not closing:
+                await other.call("session.ping")
+
+    run(main)
+    assert "as told" in caplog.text
 
 
 def test_answers_that_take_a_while_go_out_before_the_goodbye() -> None:

@@ -187,6 +187,23 @@ def test_too_much_waiting_is_refused() -> None:
     run(main)
 
 
+def test_all_who_wait_for_room_are_told() -> None:
+    async def main() -> None:
+        ours, theirs = trio.testing.lockstep_stream_pair()
+        async with open_outbox(ours, outbox_bytes=1000) as stream:
+            stream.send_nowait(b"x" * 5000)
+            async with trio.open_nursery() as nursery:
+                for _ in range(3):
+                    nursery.start_soon(stream.wait_room)
+                await trio.testing.wait_all_tasks_blocked()
+                assert len(nursery.child_tasks) == 3
+                await theirs.receive_some(5000)
+            assert stream.send_nowait(b"y")  # what waited for room has room
+            stream.abort()
+
+    run(main)
+
+
 def test_whoever_can_wait_waits_for_room() -> None:
     async def main() -> None:
         ours, theirs = trio.testing.memory_stream_pair()

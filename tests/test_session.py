@@ -9,6 +9,7 @@ import pytest
 import trio
 import trio.testing
 from server_kit import (
+    OTHER,
     SECRET,
     WATCHER,
     RawPeer,
@@ -23,7 +24,9 @@ from server_kit import (
 )
 
 import supervisor._server.dispatch as dispatch
+from supervisor._model import JobRequest
 from supervisor._server import Limits
+from supervisor._server.calls import Later
 
 
 def test_hello_says_who_and_what_we_are() -> None:
@@ -198,16 +201,27 @@ def test_what_would_do_is_listed() -> None:
     run(main)
 
 
+@pytest.mark.parametrize("error", [RuntimeError("secret detail"), SystemExit("secret detail")])
+@pytest.mark.parametrize("later", [False, True])
 def test_an_internal_error_stays_inside_and_the_connection_lives(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    error: BaseException,
+    later: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    async def run_later(call: Any) -> Any:
+        raise error
+
     def broken(session: Any, params: Any) -> Any:
-        raise RuntimeError("secret detail")
+        if later:
+            return Later(run_later)
+        raise error
 
     monkeypatch.setitem(dispatch.HANDLERS, "session.ping", broken)  # type: ignore[arg-type]
 
     async def main() -> None:
         async with open_world() as world, open_peer(world) as peer:
+            await peer.tell("session.ping")
             with pytest.raises(Refused) as refused:
                 await peer.call("session.ping")
             assert refused.value.code == -32603
@@ -359,6 +373,98 @@ def test_a_subscription_in_a_batch_is_answered_before_its_first_event() -> None:
             heard = [(await peer.hear()) for _ in range(5)]
             kinds = [each["params"].get("type", each["params"].get("text")) for each in heard]
             assert kinds == ["job.starting", "job.started", "line 1", "line 2", "job.finished"]
+
+    run(main)
+
+
+def test_a_batch_with_too_many_messages_is_refused_and_the_limit_told() -> None:
+    async def main() -> None:
+        async with open_world(limits=Limits(batch_items=3)) as world, open_peer(world) as peer:
+            assert (await peer.call("session.hello"))["limits"]["batch_items"] == 3
+            await peer.say([request("job.start", n, name="nap") for n in range(4)])
+            refusal = await peer.hear()
+            assert (refusal["id"], refusal["error"]["code"]) == (None, -32600)
+            assert refusal["error"]["data"]["limit"] == 3
+            assert not world.jobs()
+            await peer.say([request("session.ping", n) for n in range(3)])
+            assert len(await peer.hear()) == 3
+
+    run(main)
+
+
+@pytest.mark.parametrize(("items", "answer"), [(100, ""), (10, "x" * 100_000)])
+def test_a_batch_lets_the_others_have_their_turn(
+    items: int, answer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two batches that arrive together are done in turns."""
+    done: list[str] = []
+
+    def ping(session: Any, params: Any) -> Any:
+        done.append(session.name)
+        return answer
+
+    monkeypatch.setitem(dispatch.HANDLERS, "session.ping", ping)  # type: ignore[arg-type]
+
+    async def main() -> None:
+        async with open_world() as world, open_peer(world) as one, open_peer(world, OTHER) as two:
+            for peer in (one, two):
+                await peer.say([request("session.ping", n) for n in range(items)])
+            for peer in (one, two):
+                assert [each["id"] for each in await peer.hear()] == [*range(items)]
+            assert sorted(done) == ["other"] * items + ["tester"] * items
+            assert done.index("other" if done[0] == "tester" else "tester") < items
+
+    run(main)
+
+
+def test_a_batch_has_room_for_so_much_and_the_rest_is_not_done() -> None:
+    async def main() -> None:
+        limits = Limits(batch_bytes=100_000)
+        async with open_world(limits=limits) as world, open_peer(world) as peer:
+            handle = world.sup.start_nowait(
+                JobRequest("nap", args={"seconds": 0, "value": "x" * 40_000}, job_id="big")
+            )
+            await handle.wait()
+            await peer.call("job.start", name="nap", job_id="a")
+            get = [request("job.get", n, job_id="big") for n in range(5)]
+            cancel = request("job.cancel", 5, job_id="a")
+            await peer.say([*get, cancel, request("job.wait", 6, job_id="big")])
+            answers = await peer.hear()
+            assert [each["id"] for each in answers] == [*range(7)]
+            kinds = [each.get("error", {"data": {"kind": ""}})["data"]["kind"] for each in answers]
+            assert kinds[:3] == ["", "", "overloaded"]
+            assert answers[2]["error"]["data"]["retryable"] is False
+            assert len(json.dumps(answers)) < 100_000 + 20_000
+            await peer.say(get[:2])  # the room is free again
+            assert all("result" in each for each in await peer.hear())
+
+    run(main)
+
+
+def test_what_has_no_room_in_its_batch_is_not_done() -> None:
+    async def main() -> None:
+        limits = Limits(batch_bytes=1)
+        async with open_world(limits=limits) as world, open_peer(world) as peer:
+            await peer.say([request("session.ping", 1), request("job.start", 2, name="nap")])
+            first, second = await peer.hear()
+            assert "result" in first
+            assert second["error"]["data"]["kind"] == "overloaded"
+            assert second["error"]["data"]["retryable"] is True
+            assert not world.jobs()
+
+    run(main)
+
+
+def test_a_late_answer_that_does_not_fit_its_batch_says_so() -> None:
+    async def main() -> None:
+        limits = Limits(batch_bytes=50_000)
+        async with open_world(limits=limits) as world, open_peer(world) as peer:
+            args = {"seconds": 1, "value": "x" * 40_000}
+            await peer.call("job.start", name="nap", args=args, job_id="big")
+            await peer.say([request("job.wait", n, job_id="big") for n in range(5)])
+            answers = await peer.hear()
+            assert ["result" in each for each in answers].count(True) == 1
+            assert len(json.dumps(answers)) < 50_000
 
     run(main)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -90,6 +91,28 @@ def test_what_is_nearly_a_message_is_read_or_told_apart(value: Any) -> None:
 def test_nesting_of_any_depth_is_an_event(depth: int, opening: str) -> None:
     for text in (opening * depth, "[" * depth + "]" * depth):
         assert problems(decode(text)) or depth < 2000
+
+
+def test_a_fault_deep_down_among_many_takes_little_memory_to_find() -> None:
+    name = "n" * 64
+    text = f'{{"{name}":' * 100 + "[" + "0," * 20_000 + "NaN]" + "}" * 100
+    tracemalloc.start()
+    try:
+        event = decode('{"jsonrpc":"2.0","id":7,"method":"x","params":' + text + "}")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 10_000_000
+    assert isinstance(event, Malformed) and event.id == 7
+    path = event.error.data["path"]
+    assert path.startswith("$.params.nnn") and path.endswith("...")
+    assert len(path) == 500
+
+
+def test_a_batch_can_be_bounded() -> None:
+    assert isinstance(decode("[1,2]", batch_items=2), Batch)
+    event = decode("[1,2,3]", batch_items=2)
+    assert isinstance(event, Malformed) and event.error.data == {"path": "$", "limit": 2}
 
 
 @pytest.mark.parametrize(

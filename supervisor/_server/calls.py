@@ -11,7 +11,11 @@ import trio
 from .._errors import Overloaded
 from .._wire import Id, encode_batch, encode_error, encode_result
 
-__all__ = ["BatchReply", "Call", "Later", "Room"]
+__all__ = ["CONTAINED", "BatchReply", "Call", "Later", "Room"]
+
+CONTAINED = (Exception, SystemExit)
+"""What code of a job, such as the conversion of its result, may raise into the request that meets
+it; it ends that request, never the server. A cancellation and the user's interrupt pass."""
 
 SMALL = 16 * 1024
 """An answer of up to so many bytes always has room in its batch."""

@@ -41,7 +41,7 @@ from .._methods import (
 from .._model import CancelReply, DisconnectPolicy, Job, JobState
 from .._wire import SUBPROTOCOL, WaitTimedOut, json_bytes
 from .._wire_records import entry_to_wire, job_to_wire, page_to_wire, to_wire
-from .calls import Call, Later
+from .calls import CONTAINED, Call, Later
 from .subscriptions import Subscription
 
 if TYPE_CHECKING:
@@ -326,7 +326,7 @@ def events_subscribe(session: Session, params: SubscribeParams) -> Any:
             if not call.answered:
                 raise
             session.close_nowait(*TOO_SLOW)
-        except Exception as exc:
+        except CONTAINED as exc:
             if not call.answered:
                 raise
             # The client believes that it hears everything: it must not go on like this.

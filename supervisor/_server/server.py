@@ -18,6 +18,7 @@ from trio_websocket import ConnectionClosed, wrap_server_stream
 
 from .._model import DisconnectPolicy
 from .auth import Auth, Token
+from .calls import CONTAINED
 from .door import Admitted, Door
 from .http import BadHead, read_head, response
 from .limits import Limits
@@ -190,7 +191,7 @@ class Server:
         for session in [*self.sessions]:
             try:
                 session.say_goodbye(reason, RECONNECT_AFTER)
-            except Exception as exc:
+            except CONTAINED as exc:
                 log.error("%r: no goodbye could be said", session, exc_info=exc)
                 session.stream.abort()
         for stream in self._streams - {session.stream for session in self.sessions}:

@@ -38,7 +38,7 @@ from .._wire import (
     encode_result,
 )
 from .auth import Token
-from .calls import BatchReply, Call, Later, Room
+from .calls import CONTAINED, BatchReply, Call, Later, Room
 from .dispatch import EVENTS_FAILED, HANDLERS, TOO_SLOW, rebased
 from .linger import Owned, new_secret
 from .stream import PING, OutboxStream, text_frame
@@ -71,10 +71,6 @@ TURN = 20
 
 LARGE = 64 * 1024
 """Bytes of an answer that make up for a whole turn."""
-
-CONTAINED = (Exception, SystemExit)
-"""What code of a job, such as the conversion of its result, may raise into the request that meets
-it; it ends that request, never the server. A cancellation and the user's interrupt pass."""
 
 Reply = Callable[[bytes | None], None]
 
@@ -255,7 +251,7 @@ class Session:
                 subscription.drain(self.stream, self.server.events)
         except ReplayGone:
             return TOO_SLOW
-        except Exception as exc:
+        except CONTAINED as exc:
             log.error("%r: the last events could not be sent", self, exc_info=exc)
             return EVENTS_FAILED
         return None

@@ -29,7 +29,7 @@ class Verbs(click.Group):
     """The verbs, each in the module of its name, imported when it is needed."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(VERBS)
+        return [*VERBS]  # once the verb of that name is imported, `list` is its module here
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         verb = ALIASES.get(cmd_name, cmd_name)

@@ -90,13 +90,20 @@ def explain(error: BaseException) -> CliError | None:
     if isinstance(error, CliError):
         return error
     if isinstance(error, Unauthenticated):
-        return CliError(f"{error}; use --token-file or TRIO_SUPERVISOR_TOKEN", Exit.REFUSED)
+        return CliError(_with_hint(error), Exit.REFUSED)
+    if isinstance(error, InvalidArguments) and error.data.get("path") == "$.token":
+        return CliError(_with_hint(error), Exit.USAGE)
     for cls, code in _CODES:
         if isinstance(error, cls):
             return CliError(str(error), code)
     if isinstance(error, OSError):
         return CliError(str(error), Exit.FAILED)
     return None
+
+
+def _with_hint(error: SupervisorError) -> str:
+    """What was wrong with the token, and where a user of the shell gives another."""
+    return f"{str(error).rstrip('.')}; use --token-file or TRIO_SUPERVISOR_TOKEN"
 
 
 def single(error: BaseException) -> BaseException:

@@ -19,7 +19,7 @@ from ..abc import JobControl, JobHandle, WatchItem
 from .exits import CliError, Exit, code_of_job, single, usage_error
 from .follow import Follower
 from .output import say, to_json
-from .signals import Stops, leave_now, open_stops
+from .signals import Stops, leave_now
 from .streams import Streams
 from .text import count_of, describe_end, one_line, own_places
 
@@ -63,16 +63,19 @@ class Foreground:
         self._forced = False
         self._where: tuple[str, ...] = ()
 
-    async def run(self) -> int:
+    async def run(self, stops: Stops) -> int:
         """Start the job, follow it to its end, and return the code to exit with.
+
+        Args:
+            stops: the signals. Of an embedded supervisor they are taken until it is closed, so
+                that a further Ctrl+C does not tear the closing.
 
         Raises:
             SupervisorError: the job could not be started.
             CliError: likewise, or the connection was lost.
         """
         try:
-            with open_stops() as stops:
-                job = await self._run(stops)
+            job = await self._run(stops)
         except (ConnectionLost, ExceptionGroup) as exc:
             if not isinstance(single(exc), ConnectionLost):
                 raise

@@ -57,20 +57,24 @@ async def _embedded(given: Given, app: str | None, as_json: bool, stop_timeout: 
     from .._registry import Registry
     from .app import load_app
     from .foreground import Foreground
+    from .signals import open_stops
 
     request = request_of(given, Place.EMBEDDED)
     registry = Registry() if app is None else load_app(app)
-    async with open_supervisor(registry) as sup:
-        return await Foreground(
-            sup, request, as_json=as_json, embedded=True, stop_timeout=stop_timeout
-        ).run()
+    with open_stops(last=True) as stops:
+        async with open_supervisor(registry) as sup:
+            return await Foreground(
+                sup, request, as_json=as_json, embedded=True, stop_timeout=stop_timeout
+            ).run(stops)
 
 
 async def _in_server(given: Given, target: Target, as_json: bool) -> int:
     from .connection import connected
     from .foreground import Foreground
+    from .signals import open_stops
 
     place = Place.HERE if target.local else Place.THERE
     request = request_of(given, place, on_disconnect="linger")
     async with connected(target) as client:
-        return await Foreground(client, request, as_json=as_json).run()
+        with open_stops() as stops:
+            return await Foreground(client, request, as_json=as_json).run(stops)

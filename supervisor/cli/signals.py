@@ -47,14 +47,30 @@ class Stops:
 
 
 @contextmanager
-def open_stops() -> Iterator[Stops]:
+def open_stops(*, last: bool = False) -> Iterator[Stops]:
     """Take these signals for the block; those that we were started to ignore stay ignored.
 
     (`nohup` ignores SIGHUP, a shell ignores SIGINT for what it runs in the background.)
+
+    Args:
+        last: nothing comes after the block but the end of the process, whose exit code is settled:
+            the signals are ignored from then on.
     """
     ours = [number for number in ASKING if signal.getsignal(number) is not signal.SIG_IGN]
+    if not ours:
+        yield Stops(_none())
+        return
+    for number in ours if last else ():
+        # What Trio puts back at the end; a signal that was not read yet would be raised again.
+        signal.signal(number, signal.SIG_IGN)
     with trio.open_signal_receiver(*ours) as received:
         yield Stops(received)
+
+
+async def _none() -> AsyncIterator[int]:
+    """The signals of a process that was started to ignore them all."""
+    await trio.sleep_forever()
+    yield 0
 
 
 def leave_now(code: int) -> NoReturn:

@@ -166,7 +166,8 @@ class Helper:
                 os.write(self.home, b"0")
             os.chdir("/")
         except OSError as error:
-            raise Stranded(f"no way back from {cgroup or 'a working directory'}: {error}") from error
+            place = cgroup or "a working directory"
+            raise Stranded(f"no way back from {place}: {error}") from error
 
     def signal_group(self, job: int, number: int) -> None:
         pid = self.pids.get(job)

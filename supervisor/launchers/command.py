@@ -189,12 +189,14 @@ class CommandAttempt(RunningJob):
 
     # --- what is asked from outside
 
+    @trio.lowlevel.enable_ki_protection
     def cancel(self, reason: str | None) -> None:
         if not self._stop:
             self._stop = True
             if self._running:
                 self._terminate()
 
+    @trio.lowlevel.enable_ki_protection
     def kill(self) -> None:
         self._stop = self._force = True
         self._again.set()
@@ -234,6 +236,7 @@ class CommandAttempt(RunningJob):
 
     # --- the attempt
 
+    @trio.lowlevel.enable_ki_protection
     async def run(self) -> Exit:
         exits: list[Exit] = []
         async with trio.open_nursery() as nursery:

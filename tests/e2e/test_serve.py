@@ -263,3 +263,19 @@ def test_third_signal_leaves_at_once(shell: Any) -> None:
         server.started.signal(signal.SIGTERM)
         server.started.until(word, "err")
     assert server.started.end() == 143
+
+
+def test_signal_names_what_is_stuck_already(shell: Any) -> None:
+    (shell.directory / "app.py").write_text(APP)
+    server = shell.serve("--app", "app:registry", "--stop-timeout", "1000")
+    shell.call("start", "--id", "j1", "--grace", "0.1", "stay")
+    assert shell.call("cancel", "j1").returncode == 1
+    server.started.rest()
+    assert "stuck" not in server.started.err
+    server.started.signal(signal.SIGINT)
+    server.started.until("job j1 is stuck: does not leave", "err")
+    for word in ("killing 1 job", "left behind: job j1"):
+        server.started.signal(signal.SIGINT)
+        server.started.until(word, "err")
+    assert server.started.end() == 130
+    assert server.started.err.count("job j1 is stuck") == 1

@@ -307,7 +307,6 @@ class Cgroup2(Containment):
         self._root = f"{self._home}/trio-supervisor-{uuid}-{secrets.token_hex(4)}"
 
     @asynccontextmanager
-    @trio.lowlevel.enable_ki_protection
     async def open(self, nursery: trio.Nursery) -> AsyncIterator[Spawner]:
         try_root(self._root, self._home)
         # Each step is taken whatever becomes of the others: a KeyboardInterrupt may end any wait,

@@ -149,7 +149,6 @@ class ProcessGroup(Containment):
         self._narrow = trio.Lock()
 
     @asynccontextmanager
-    @trio.lowlevel.enable_ki_protection
     async def open(self, nursery: trio.Nursery) -> AsyncIterator[Spawner]:
         async with AsyncExitStack() as stack:
             self._spare = SpareFds()

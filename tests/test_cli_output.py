@@ -1,0 +1,78 @@
+"""Tables: what is copied from them is whole, and they fit as far as that allows."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from supervisor.cli.output import print_table
+from supervisor.cli.text import strength_of
+
+Draw = Callable[..., list[str]]
+
+
+class Terminal(io.StringIO):
+    """A stream that somebody looks at."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def draw(monkeypatch: pytest.MonkeyPatch) -> Draw:
+    for name, value in (("TERM", "xterm"), ("COLUMNS", "40"), ("NO_COLOR", "1")):
+        monkeypatch.setenv(name, value)
+
+    def draw(
+        columns: Sequence[str], rows: Sequence[Sequence[str]], **options: Any
+    ) -> list[str]:
+        terminal = Terminal()
+        with monkeypatch.context() as patch:
+            patch.setattr("sys.stdout", terminal)
+            print_table(columns, rows, **options)
+        text = re.sub("\x1b\\[[0-9;]*m", "", terminal.getvalue())
+        header, rule, *lines = text.splitlines()
+        assert header.split() == list(columns) and set(rule) == {"─"}
+        return lines
+
+    return draw
+
+
+def test_note_is_cut_to_fit_and_nothing_else(draw: Draw) -> None:
+    (row,) = draw(("ID", "STATE", "NOTE"), [("x" * 15, "running", "note " * 20)], cut=["NOTE"])
+    assert row.startswith(f"{'x' * 15}  running  note")
+    assert row.endswith("…") and len(row) == 40
+
+
+def test_second_column_gives_way_once_the_first_is_narrow(draw: Draw) -> None:
+    rows = [("n" * 30, "i" * 15, "-" * 30)]
+    (row,) = draw(("NAME", "ID", "NOTE"), rows, cut=["NOTE", "NAME"])
+    assert row == f"{'n' * 12}…  {'i' * 15}  {'-' * 7}…"
+
+
+def test_ids_that_are_too_long_for_the_terminal_are_whole(draw: Draw) -> None:
+    long, short = draw(("ID", "NOTE"), [("x" * 60, "note " * 20), ("y", "")], cut=["NOTE"])
+    assert long.startswith(f"{'x' * 60}  note")
+    assert short == "y"
+
+
+def test_details_are_left_out_only_where_there_is_no_room(draw: Draw) -> None:
+    proof = "cgroup_empty (certain)"
+    for job_id, shown in (("x" * 10, proof), ("x" * 20, "certain")):
+        rows = draw(("ID", "PROOF"), [(job_id, proof)], shorten={"PROOF": strength_of})
+        assert rows == [f"{job_id}  {shown}"]
+
+
+def test_what_wraps_is_not_lost(draw: Draw) -> None:
+    rows = draw(("NAME", "TEXT"), [("n", "word " * 20)], wrap=["TEXT"])
+    assert "".join(rows).count("word") == 20
+    assert all(len(row) <= 40 for row in rows)
+
+
+def test_wide_characters_take_two_columns(draw: Draw) -> None:
+    (row,) = draw(("ID", "NOTE"), [("x" * 20, "漢" * 20)], cut=["NOTE"])
+    assert row == f"{'x' * 20}  {'漢' * 8} …"
