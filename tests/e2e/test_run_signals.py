@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 
 PATIENCE = 60
+RUN = [sys.executable, "-m", "supervisor", "run", "--embedded"]
 
 
 def run_of(script: str, tmp_path: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "supervisor", "run", "--embedded", "--grace", "0.2", "--", "sh", "-c", script],
+        [*RUN, "--grace", "0.2", "--", "sh", "-c", script],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -51,7 +52,7 @@ def read(path: Path) -> str:
 
 def test_all_signals_may_be_ignored_from_the_start(tmp_path: Path) -> None:
     done = subprocess.run(
-        ["sh", "-c", 'trap "" INT TERM HUP; exec "$@"', "sh", sys.executable, "-m", "supervisor", "run", "--embedded", "--", "echo", "done"],
+        ["sh", "-c", 'trap "" INT TERM HUP; exec "$@"', "sh", *RUN, "--", "echo", "done"],
         capture_output=True,
         text=True,
         timeout=PATIENCE,
