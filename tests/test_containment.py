@@ -281,7 +281,7 @@ def test_a_process_that_is_no_longer_the_one_is_not_signalled() -> None:
         _proc.signal_process(process.pid, lambda: False, signal.SIGKILL)
         assert process.poll() is None
         _proc.signal_process(process.pid, lambda: True, signal.SIGTERM)
-    assert process.returncode == -signal.SIGTERM
+        assert process.wait(PATIENCE) == -signal.SIGTERM
     _proc.signal_process(process.pid, lambda: True, signal.SIGKILL)  # gone: nothing happens
 
 

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from supervisor.cli import main
+from supervisor.cli.signals import ASKING
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 30.0
@@ -142,6 +143,7 @@ class Shell:
         """Run a command to its end within this process, which is quicker."""
         out, err = Captured(), Captured()
         before = os.environ.copy(), os.getcwd(), sys.stdout, sys.stderr
+        handlers = {number: signal.getsignal(number) for number in ASKING}
         os.environ.clear()
         os.environ.update(self.env | env)
         os.chdir(self.directory)
@@ -153,6 +155,8 @@ class Shell:
             os.environ.update(before[0])
             os.chdir(before[1])
             sys.stdout, sys.stderr = before[2:]
+            for number, handler in handlers.items():  # a command ends by ignoring them
+                signal.signal(number, handler)
         return subprocess.CompletedProcess(words, code, out.text(), err.text())
 
     def start(self, *words: str, prefix: tuple[str, ...] = (), **env: str) -> Started:
