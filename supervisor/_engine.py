@@ -204,6 +204,8 @@ class Engine:
         # checkpoint would run to its end.
         exit: Exit = NeverStarted(None, NEVER_STARTED)
         try:
+            if not self.store.synchronous:
+                await self.store.saved(entry.seq)  # no body is entered before its start is kept
             if isinstance(entry.record, Starting):
                 exit = await running.run()
             entry.exception = running.exception

@@ -275,7 +275,15 @@ class Supervisor(JobControl):
         handle = self.start_nowait(request, requester=requester)
         # Shielded: a caller that is cancelled now has started the job, and shall hold it.
         await trio.lowlevel.cancel_shielded_checkpoint()
+        await self._kept()
         return handle
+
+    async def _kept(self) -> None:
+        """Answers wait for the store; what they tell of does not."""
+        store = self._engine.store
+        if not store.synchronous:
+            with trio.CancelScope(shield=True):
+                await store.saved(store.head_seq)
 
     async def start_many(
         self, requests: Iterable[JobRequest], *, requester: str = "local"
@@ -291,6 +299,7 @@ class Supervisor(JobControl):
                     answers.append(exc)
                 if number % CHUNK == 0:
                     await trio.lowlevel.checkpoint()
+            await self._kept()
         return answers
 
     def start_nowait(self, request: JobRequest, *, requester: str = "local") -> LocalHandle:
@@ -430,6 +439,7 @@ class Supervisor(JobControl):
         if wait == "finished" and asked.outcome is not CancelOutcome.STALE_ATTEMPT:
             await trio.lowlevel.checkpoint_if_cancelled()
             asked = await self._when_gone(asked, trio.current_time() + seconds)
+        await self._kept()
         return self._ledger.reply(*astuple(asked))
 
     async def _when_gone(self, asked: _Asked, deadline: float) -> _Asked:
@@ -557,6 +567,7 @@ class Supervisor(JobControl):
             for place, answer in enumerate(asked):
                 if isinstance(answer, _Asked) and not isinstance(answer.record, Final):
                     asked[place] = await self._when_gone(answer, deadline)
+        await self._kept()
         return BulkReplies(self._ledger, asked)
 
     async def _note_the_gone(
