@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import Any
-from urllib.parse import urlsplit
 
 import trio
 import trio_websocket
 
 from ._client import Client
+from ._dial import dial, parse_url
 from ._errors import (
     ConnectionLost,
     Forbidden,
@@ -59,41 +59,18 @@ async def connect(
         Forbidden: the server does not take requests for this host or origin.
         InvalidArguments: the url is none.
     """
-    host, port, resource, secure = _parse_url(url)
-    try:
-        with trio.fail_after(check_seconds("connect_timeout", connect_timeout)):
-            stream: Any = await trio.open_tcp_stream(host, port)
-            if secure:
-                context = ssl_context or ssl.create_default_context()
-                stream = trio.SSLStream(stream, context, server_hostname=host)
-                await stream.do_handshake()
-    except (OSError, trio.TooSlowError, trio.BrokenResourceError) as exc:
-        why = str(exc) or "it does not answer in time"
-        raise ConnectionLost(f"cannot connect to {url}: {why}; is the server running?") from exc
-    shown = f"[{host}]" if ":" in host else host
+    address = parse_url(url)
+    seconds = check_seconds("connect_timeout", connect_timeout)
+    stream = await dial(address, timeout=seconds, ssl_context=ssl_context)
     async with connect_stream(
         stream,
         token=token,
         resume_token=resume_token,
-        host=f"{shown}:{port}",
-        resource=resource,
+        host=address.authority,
+        resource=address.resource,
         connect_timeout=connect_timeout,
     ) as client:
         yield client
-
-
-def _parse_url(url: str) -> tuple[str, int, str, bool]:
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError as exc:
-        raise InvalidArguments(f"{url!r} is no url: {exc}", path="$.url") from exc
-    if parts.scheme not in ("ws", "wss") or not parts.hostname:
-        raise InvalidArguments(
-            f"url must look like ws://127.0.0.1:8765/ws, not {url!r}", path="$.url"
-        )
-    secure = parts.scheme == "wss"
-    return parts.hostname, port or (443 if secure else 80), parts.path or "/ws", secure
 
 
 @asynccontextmanager
