@@ -44,27 +44,29 @@ class SupervisorError(Exception):
 
     Attributes:
         kind: the error's name on the wire (`data.kind`).
-        retryable: whether the same call may succeed later without a change.
+        retryable: whether the same call may succeed later without a change; what the class says,
+            unless the peer said otherwise of this very call.
         data: what else the wire says about it, as JSON values.
     """
 
     kind: ClassVar[str] = "internal_error"
-    retryable: ClassVar[bool] = False
+    retryable: bool = False
 
     def __init__(self, message: str, **data: Any) -> None:
         super().__init__(message)
         self.data: dict[str, Any] = data
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (type(self), self.args, self.data)
+        return _rebuild, (type(self), self.args, self.data, self.retryable)
 
 
 def _rebuild(
-    cls: type[SupervisorError], args: tuple[Any, ...], data: dict[str, Any]
+    cls: type[SupervisorError], args: tuple[Any, ...], data: dict[str, Any], retryable: bool
 ) -> SupervisorError:
     error = cls.__new__(cls)
     Exception.__init__(error, *args)
     error.data = data
+    error.retryable = retryable
     return error
 
 

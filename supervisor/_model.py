@@ -22,7 +22,10 @@ __all__ = [
     "Certificate",
     "Command",
     "ConflictPolicy",
+    "Connected",
     "DisconnectPolicy",
+    "Disconnected",
+    "EventsLost",
     "How",
     "Job",
     "JobErrorInfo",
@@ -322,7 +325,12 @@ class CancelRequest:
 
 @attrs.frozen
 class RungTime:
-    """When a rung of the ladder began."""
+    """When a rung of the ladder began.
+
+    Args:
+        rung: which.
+        at: when.
+    """
 
     rung: Rung
     at: datetime
@@ -368,7 +376,14 @@ class Certificate:
 
 @attrs.frozen(kw_only=True)
 class JobErrorInfo:
-    """What a job raised, or why it could not be launched."""
+    """What a job raised, or why it could not be launched.
+
+    Args:
+        type: the name of the exception.
+        message: its text.
+        notes: what was noted on it on its way.
+        traceback: where it was raised.
+    """
 
     type: str
     message: str
@@ -378,7 +393,13 @@ class JobErrorInfo:
 
 @attrs.frozen
 class Progress:
-    """How far a job says it is."""
+    """How far a job says it is.
+
+    Args:
+        done: how much is done.
+        total: of how much, if it knows.
+        message: what it is about.
+    """
 
     done: float
     total: float | None = None
@@ -390,6 +411,49 @@ class Job:
     """A job as it stood at one moment.
 
     `seq` is the number of its last event: whoever holds this record may drop events up to it.
+
+    Args:
+        id: names it.
+        name: what it is called; many jobs may share a name.
+        kind: what runs it: "async" or "command".
+        state: where it is in its life.
+        attempt: which try this is, from 1.
+        version: grows with every change of the record.
+        seq: the number of its last event.
+        created_at: when it was put on record.
+        labels: free text to filter by.
+        requester: who started it: a token's name, or "local" in-process.
+        can_force: whether it can be killed, or only asked.
+        grace: seconds between being asked to stop and being killed.
+        notice: seconds before that, in which it only sees that it was asked.
+        timeout: seconds an attempt may run.
+        on_disconnect: what becomes of it when its client's connection ends.
+        command: the program and its arguments.
+        parent_id: the job that started it.
+        started_at: when this attempt began to run.
+        ended_at: when it ended.
+        duration: seconds from start to end.
+        cancel_requested: whether it was asked to stop.
+        cause: why it was asked to stop.
+        reason: what the one who asked first said.
+        rung: the step of the ladder it is on, while it is stopping.
+        kill_in: seconds until it is killed.
+        why: why it is stuck.
+        where: what of it is still alive.
+        stuck_since: since when it is stuck.
+        restart_at: when the next attempt begins.
+        has_successor: whether a replacement waits for its end.
+        how: how it ended.
+        late: whether its end came after it had been called stuck, or as it was killed.
+        result: what it returned, if JSON can hold that and it is not too large.
+        result_error: why `result` is not there.
+        error: what went wrong.
+        exit_code: of the program.
+        signal: the signal that killed the program.
+        progress: how far it said it was.
+        certificate: how it was stopped, once it is gone.
+        log_lines: lines it has written.
+        log_dropped: the oldest of them, which are no longer kept.
     """
 
     id: str
@@ -437,7 +501,14 @@ class Job:
 
 @attrs.frozen
 class JobPage:
-    """A page of `list`; `seq` and `instance` are the position to watch from."""
+    """A page of `list`; `seq` and `instance` are the position to watch from.
+
+    Args:
+        jobs: oldest first.
+        instance: whose history `seq` counts in.
+        seq: the position when the list was begun.
+        next_cursor: asks for the next page; None on the last.
+    """
 
     jobs: tuple[Job, ...]
     instance: str
@@ -462,7 +533,7 @@ class CancelReply:
         seq: the supervisor's event position when it was accepted.
         first_request: the request that began the stop.
         certificate: the death certificate, once there is one.
-        durable: False if the store could not keep the request (it took effect all the same).
+        durable: whether the store could keep the request (it took effect in any case).
         successor_dropped: whether the request dropped a replacement that waited for the end.
     """
 
@@ -478,7 +549,19 @@ class CancelReply:
 
 @attrs.frozen(kw_only=True)
 class JobEvent:
-    """One change of a job's state; `seq` has no holes within an `instance`."""
+    """One change of a job's state; `seq` has no holes within an `instance`.
+
+    Args:
+        instance: whose history `seq` counts in.
+        seq: its number.
+        time: when.
+        type: what happened, such as "job.started".
+        job_id: to which job.
+        attempt: in which attempt of it.
+        state: the job's state after it.
+        data: what else there is to say, by type.
+        parent_id: the job that started that job.
+    """
 
     instance: str
     seq: int
@@ -496,6 +579,15 @@ class LogEntry:
     """One line of a job's output; `n` counts the job's lines from 1.
 
     `base64` holds the line's bytes when they were not UTF-8 (`text` then has U+FFFD in it).
+
+    Args:
+        job_id: whose line it is.
+        attempt: of which attempt.
+        n: its number.
+        time: when it was read.
+        stream: "stdout", "stderr" or "log".
+        text: the line, without its end.
+        base64: its bytes.
     """
 
     job_id: str
@@ -509,7 +601,13 @@ class LogEntry:
 
 @attrs.frozen(kw_only=True)
 class LogPage:
-    """Lines of a job's log; ask again with `since=next` until `eof`."""
+    """Lines of a job's log; ask again with `since=next` until `eof`.
+
+    Args:
+        entries: in their order.
+        next: what to give as `since` next time.
+        eof: whether no line can follow any more.
+    """
 
     entries: tuple[LogEntry, ...]
     next: int
@@ -518,7 +616,13 @@ class LogPage:
 
 @attrs.frozen(kw_only=True)
 class ProgressEvent:
-    """What a job said of its progress; the latest is on its record."""
+    """What a job said of its progress; the latest is on its record.
+
+    Args:
+        job_id: which job.
+        attempt: which attempt of it.
+        progress: what it said.
+    """
 
     job_id: str
     attempt: int
@@ -527,11 +631,65 @@ class ProgressEvent:
 
 @attrs.frozen(kw_only=True)
 class LogsLagged:
-    """Lines `from_n` to `to_n` were not passed on to a slow watcher; `logs` may still have them."""
+    """Lines `from_n` to `to_n` were not passed on to a slow watcher; `logs` may still have them.
+
+    Args:
+        job_id: whose lines.
+        from_n: the first of them.
+        to_n: the last of them.
+    """
 
     job_id: str
     from_n: int
     to_n: int
+
+
+@attrs.frozen(kw_only=True)
+class EventsLost:
+    """A client's watch could not be taken up where it was: list the jobs again.
+
+    Either the server no longer has the events, or it is another one (its `instance` is new). The
+    watch goes on by itself.
+
+    Args:
+        instance: the history that the watch goes on in.
+        after_seq: the last event before the gap, counted in the history that was watched.
+        resumes_at: the position the watch goes on from, counted in `instance`.
+    """
+
+    instance: str
+    after_seq: int
+    resumes_at: int
+
+
+@attrs.frozen(kw_only=True)
+class Connected:
+    """A client has a connection; see `connect(on_change=...)`.
+
+    Args:
+        instance: the history of the server it speaks to.
+        session_id: names the connection in the server's log.
+        resumed: lingering jobs of the connection before that are this one's now.
+        outage: seconds without a connection; None for the first one.
+    """
+
+    instance: str
+    session_id: str
+    resumed: int = 0
+    outage: float | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Disconnected:
+    """A client has lost its connection; see `connect(on_change=...)`.
+
+    Args:
+        reason: why, in words.
+        reconnects: whether it will try to get another; False: this is the end.
+    """
+
+    reason: str
+    reconnects: bool
 
 
 @attrs.frozen(kw_only=True)
@@ -547,7 +705,19 @@ class Tombstone:
 
 @attrs.frozen(kw_only=True)
 class Statistics:
-    """Counters of a supervisor at one moment."""
+    """Counters of a supervisor at one moment.
+
+    Args:
+        instance: names its history.
+        seq: the position of its newest event.
+        jobs: how many there are, by state.
+        slots: how many may run at a time; None is any number.
+        slots_used: how many do.
+        tombstones: cancels that are remembered for jobs that have yet to come.
+        watchers: open watches.
+        log_bytes: what the kept logs hold.
+        accepting: whether it takes new jobs.
+    """
 
     instance: str
     seq: int

@@ -50,6 +50,7 @@ __all__ = [
     "error_value",
     "exception_of",
     "json_bytes",
+    "told",
 ]
 
 SUBPROTOCOL: Final = "v1.jsonrpc.supervisor"
@@ -162,7 +163,10 @@ class MethodNotFound(SupervisorError):
 
 
 class WaitTimedOut(SupervisorError):
-    """The wire's form of `trio.TooSlowError`; `data["job"]` is the record at that moment."""
+    """The wait was longer than it might be; `data["job"]` is the record at that moment.
+
+    The wire's form of `trio.TooSlowError`.
+    """
 
     kind = "wait_timeout"
     retryable = True
@@ -217,13 +221,15 @@ def _is_json(value: Any) -> bool:
 def exception_of(code: int, message: str, data: Mapping[str, Any] | None = None) -> SupervisorError:
     """Code, message and data as the exception they came from, as far as it is known here."""
     rest = dict(data or {})
-    rest.pop("retryable", None)
+    retryable = rest.pop("retryable", None)
     kind = rest.pop("kind", None)
     known = _CLASSES.get(kind if isinstance(kind, str) else _KINDS.get(code, ""), SupervisorError)
     if known is _errors.JobNotFound and "matches" in rest:
         known = _errors.AmbiguousJobId
     error = known(message)
     error.data = rest
+    if isinstance(retryable, bool):
+        error.retryable = retryable
     return error
 
 
@@ -258,7 +264,7 @@ def _batch(values: list[Any], limit: int | None) -> Event:
 
 def _item(value: Any, path: str) -> Item:
     if type(value) is not dict:
-        return _wrong(None, f"a message is an object, not {_type(value)}", path)
+        return _wrong(None, f"a message is an object, not {told(value)}", path)
     method = value.get("method")
     if method is None and ("result" in value or "error" in value):
         return _answer(value, path)
@@ -269,7 +275,7 @@ def _item(value: Any, path: str) -> Item:
     if value.get("jsonrpc") != "2.0":
         return _wrong(known_id, 'jsonrpc must be "2.0"', f"{path}.jsonrpc")
     if type(method) is not str:
-        return _wrong(known_id, f"method must be a string, not {_type(method)}", f"{path}.method")
+        return _wrong(known_id, f"method must be a string, not {told(method)}", f"{path}.method")
     if not value.keys() <= _ENVELOPE:
         extra = min(value.keys() - _ENVELOPE)
         text = f"unknown member {_clip(extra)}; a request has jsonrpc, id, method, params"
@@ -285,7 +291,7 @@ def _item(value: Any, path: str) -> Item:
 
 
 def _positional(id: Any, params: Any, path: str) -> Malformed:
-    text = f"params go by name, as an object, not as {_type(params)}"
+    text = f"params go by name, as an object, not as {told(params)}"
     error = InvalidArguments(text, path=f"{path}.params")
     if id is msgspec.UNSET:
         return Malformed(None, error, answer=False)
@@ -317,7 +323,7 @@ def _id_problem(id: Any) -> str | None:
         return None
     return (
         f"an id is an integer of up to 64 bits or a string of up to {ID_LENGTH} characters, "
-        f"not {_type(id)}"
+        f"not {told(id)}"
     )
 
 
@@ -325,8 +331,8 @@ def _wrong(id: Id | None, message: str, path: str, answer: bool = True) -> Malfo
     return Malformed(id, InvalidRequest(message, path=path), answer)
 
 
-def _type(value: Any) -> str:
-    """JSON's name for the type of a value."""
+def told(value: Any) -> str:
+    """A value in a few words: JSON's name for its type, and what it is if that is short."""
     match value:
         case None:
             return "null"
@@ -373,10 +379,15 @@ def _malformed_json(data: bytes | bytearray | str, exc: Exception) -> Malformed:
         return Malformed(None, ParseError(f"not JSON: {exc}", **_where(data, exc)))
     path, problem = fault
     id = value.get("id") if type(value) is dict else None
-    addressed = id is not None and _id_problem(id) is None and "method" in value
+    addressed = id is not None and _can_be_echoed(id) and "method" in value
     if addressed and path.startswith("$.params"):
         return Malformed(id, InvalidArguments(problem, path=path))
     return Malformed(id if addressed else None, InvalidRequest(problem, path=path))
+
+
+def _can_be_echoed(id: Any) -> bool:
+    """An id with half a surrogate pair would come back as another."""
+    return _id_problem(id) is None and (type(id) is not str or _is_unicode(id))
 
 
 def _number(text: str) -> float | _BadNumber:

@@ -21,6 +21,7 @@ import msgspec
 from ._errors import InvalidArguments, ProtocolError, SupervisorError
 from ._model import (
     Command,
+    EventsLost,
     Job,
     JobEvent,
     JobFilter,
@@ -227,9 +228,12 @@ _NOTIFIED: Final = {name: cls for cls, name in _NOTIFIED_AS.items()}
 
 
 def item_to_wire(
-    item: JobEvent | LogEntry | ProgressEvent | LogsLagged,
+    item: JobEvent | LogEntry | ProgressEvent | LogsLagged | EventsLost,
 ) -> tuple[str, dict[str, Any]]:
-    """An item of a watch as method and params of its notification (without `subscription_id`)."""
+    """An item of a watch as method and params of its notification (without `subscription_id`).
+
+    `EventsLost` has none: clients make it, and no watch in a server has it.
+    """
     return _NOTIFIED_AS[type(item)], to_wire(item)
 
 

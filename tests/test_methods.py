@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor import _methods, _model
+from supervisor import _model, _results
 from supervisor._errors import InvalidArguments, JobNotFound, ProtocolError
 from supervisor._methods import METHODS, StartParams, parse_params
 from supervisor._model import (
@@ -462,4 +462,4 @@ def test_every_record_that_travels_is_tried_here() -> None:
     models = {cls for _, cls in inspect.getmembers(_model, inspect.isclass)}
     assert {cls for cls in results if cls in models} <= tried
     assert all(attrs.has(cls) for cls in results)
-    assert {cls.__module__ for cls in results} == {_methods.__name__, _model.__name__}
+    assert {cls.__module__ for cls in results} == {_results.__name__, _model.__name__}

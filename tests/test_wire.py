@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import pickle
 import tracemalloc
 from typing import Any
 
@@ -12,7 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supervisor import _errors, _wire
-from supervisor._errors import AmbiguousJobId, InvalidArguments, JobNotFound, SupervisorError
+from supervisor._errors import (
+    AmbiguousJobId,
+    InvalidArguments,
+    JobNotFound,
+    Overloaded,
+    SupervisorError,
+)
 from supervisor._wire import (
     CODES,
     Batch,
@@ -243,6 +250,23 @@ def test_numbers_and_kinds_meet_once() -> None:
 def test_a_foreign_error_is_known_by_its_number() -> None:
     assert type(exception_of(-32001, "gone")) is JobNotFound
     assert type(exception_of(12345, "?", {"kind": ["odd"]})) is SupervisorError
+
+
+@pytest.mark.parametrize("retryable", [True, False])
+def test_whether_a_refusal_is_worth_repeating_is_what_the_peer_says(retryable: bool) -> None:
+    data = {"kind": "overloaded", "retryable": retryable, "retry_after": 1}
+    error = exception_of(-32013, "too much", data)
+    assert type(error) is Overloaded
+    assert error.retryable is retryable
+    assert error.data == {"retry_after": 1}
+    assert pickle.loads(pickle.dumps(error)).retryable is retryable
+    assert error_of(error)[2] == data
+
+
+def test_a_peer_that_does_not_say_so_means_what_the_kind_means() -> None:
+    for data in ({}, {"retryable": "yes"}):
+        assert exception_of(-32013, "too much", data).retryable is True
+        assert exception_of(-32001, "gone", data).retryable is False
 
 
 def test_what_is_not_ours_keeps_its_text_to_itself() -> None:
