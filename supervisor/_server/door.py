@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 import attrs
 
+from .._openrpc import document_json
 from .._wire import SUBPROTOCOL
 from .auth import Auth, Token
 from .http import Head
@@ -24,6 +25,9 @@ HOW = (
 
 OURS = ("localhost", "127.0.0.1", "[::1]")
 
+RELAYED = ("origin", "forwarded", "via", "x-forwarded-for", "x-real-ip")
+"""Headers of requests that a program passes on for others: its own uid says nothing of them."""
+
 
 @attrs.frozen
 class Admitted:
@@ -35,10 +39,10 @@ class Admitted:
 
 @attrs.frozen
 class Answered:
-    """The request is answered, and that is all."""
+    """The request is answered, and that is all: with a line of text, or bytes of JSON."""
 
     status: int
-    text: str
+    body: str | bytes
     headers: tuple[tuple[str, str], ...] = ()
 
 
@@ -62,7 +66,7 @@ class Door:
         self._hosts = frozenset(host.lower() for host in (*OURS, *hosts))
         self._origins = frozenset(origins) - {"null"}
 
-    def decide(self, head: Head, *, ready: bool) -> Admitted | Answered:
+    def decide(self, head: Head, *, ready: bool, peer: Token | None = None) -> Admitted | Answered:
         """What becomes of this request."""
         if head.method != "GET":
             return Answered(405, "only GET is served here", (("Allow", "GET"),))
@@ -73,14 +77,18 @@ class Door:
         refusal = self._wrong_host(head) or self._wrong_origin(head)
         if refusal is not None:
             return refusal
-        token = self._token(head)
+        token = self._token(head) or _known(head, peer)
         if isinstance(token, Answered):
             return token
         if head.path == "/ws":
             return _upgrade(head, token)
         if token is None:
             return _unauthorized("this page needs a token")
-        return Answered(404, "there is nothing here; the websocket is at /ws")
+        if head.path == "/openrpc.json":
+            return Answered(200, document_json())
+        return Answered(
+            404, "there is nothing here; the websocket is at /ws, its description at /openrpc.json"
+        )
 
     def _wrong_host(self, head: Head) -> Answered | None:
         hosts = head.all("host")
@@ -89,7 +97,8 @@ class Door:
         return Answered(
             421,
             f"this server is not {_clip(', '.join(hosts)) or 'nameless'}; connect to it as "
-            f"{', '.join(sorted(self._hosts))}, or start it with allowed_hosts naming this host",
+            f"{', '.join(sorted(self._hosts))}, or start it with allowed_hosts naming this host "
+            "(serve --allow-host NAME)",
         )
 
     def _wrong_origin(self, head: Head) -> Answered | None:
@@ -110,6 +119,11 @@ class Door:
         if len(values) > 1 or scheme.lower() != "bearer" or not secret.strip():
             return _unauthorized("the Authorization header is not of the form 'Bearer TOKEN'")
         return self._auth.find(secret.strip()) or _unauthorized("this token is not known here")
+
+
+def _known(head: Head, peer: Token | None) -> Token | None:
+    """Who it is by its uid, unless it speaks for somebody else."""
+    return None if any(head.all(name) for name in RELAYED) else peer
 
 
 def _upgrade(head: Head, token: Token | None) -> Admitted | Answered:

@@ -89,12 +89,15 @@ def _parse(parser: h11.Connection, data: bytes) -> Head | None:
     )
 
 
-def response(status: int, text: str, headers: Iterable[tuple[str, str]] = ()) -> bytes:
-    """A whole answer in plain text, after which the connection is closed."""
-    body = (text.rstrip("\n") + "\n").encode("utf-8", "replace")
+def response(status: int, body: str | bytes, headers: Iterable[tuple[str, str]] = ()) -> bytes:
+    """A whole answer, after which the connection is closed: a line of text, or bytes of JSON."""
+    kind = "application/json"
+    if isinstance(body, str):
+        body = (body.rstrip("\n") + "\n").encode("utf-8", "replace")
+        kind = "text/plain; charset=utf-8"
     lines = [
         f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
-        "Content-Type: text/plain; charset=utf-8",
+        f"Content-Type: {kind}",
         f"Content-Length: {len(body)}",
         "Cache-Control: no-store",
         "X-Content-Type-Options: nosniff",

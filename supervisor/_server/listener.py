@@ -1,42 +1,26 @@
-"""The port: one listener for websockets and the few pages there are."""
+"""The ways to serve: at a port, at a path, or at several places, all of them one channel."""
 
 from __future__ import annotations
 
+import os
 import ssl
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import attrs
 import trio
 
 from .auth import Auth, Token
 from .limits import Limits
+from .peers import Peers
+from .places import Address, Place, TcpPlace, UnixAddress, UnixPlace
 from .server import open_server
 
 if TYPE_CHECKING:
     from .._supervisor import Supervisor
 
-__all__ = ["Address", "serve"]
-
-WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}
-
-
-@attrs.frozen
-class Address:
-    """Where a server can be reached.
-
-    Attributes:
-        host: as it was given.
-        port: as it was bound.
-        url: of the websocket.
-        http_url: of the pages, without a slash at the end.
-    """
-
-    host: str
-    port: int
-    url: str
-    http_url: str
+__all__ = ["serve", "serve_places", "serve_unix"]
 
 
 async def serve(
@@ -70,54 +54,118 @@ async def serve(
 
     Raises:
         OSError: the address cannot be had.
+        ValueError: the ssl_context is one for clients.
     """
-    hosts = (*(allowed_hosts or ()), _bracketed(host))
-    listeners = await _listen(host, port)
-    address = _address(host, listeners[0].socket.getsockname()[1], tls=ssl_context is not None)
-    try:
-        async with open_server(
-            sup, auth=auth, allowed_origins=allowed_origins, allowed_hosts=hosts, limits=limits
-        ) as server:
-            accept = partial(
-                trio.serve_listeners,
-                server.serve_stream,
-                _with_tls(listeners, ssl_context),
-                handler_nursery=server.nursery,
+    await _serve(
+        sup,
+        [TcpPlace(host=host, port=port, ssl_context=ssl_context)],
+        auth=auth,
+        allowed_origins=allowed_origins,
+        allowed_hosts=allowed_hosts or (),
+        limits=limits,
+        started=lambda addresses: task_status.started(addresses[0]),
+    )
+
+
+async def serve_unix(
+    sup: Supervisor,
+    path: str | os.PathLike[str],
+    *,
+    auth: Auth | Token,
+    peers: Mapping[int, Token] | None = None,
+    mode: int = 0o600,
+    allowed_origins: Iterable[str] = (),
+    limits: Limits | None = None,
+    task_status: trio.TaskStatus[UnixAddress] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve a supervisor's control channel on a Unix socket, for programs of this machine.
+
+    Returns as `serve` does. The socket is removed at the end.
+
+    Args:
+        sup: the supervisor.
+        path: of the socket. A socket that a killed server left there is replaced.
+        auth: the tokens.
+        peers: users of this machine that need no token, by uid, as the kernel tells it; a token's
+            name goes on record as the requester. A token that such a client brings counts, and has
+            to be right. Do not name the uid of a program that passes on the requests of others.
+        mode: who may connect at all: only the owner, by default.
+        allowed_origins: as for `serve`.
+        limits: the bounds.
+        task_status: is told the `UnixAddress` once connections are accepted.
+
+    Raises:
+        OSError: the path cannot be had: a server listens there, or it is taken by something that
+            is no socket, or it is too long.
+        ValueError: a uid is none, or stands for anybody.
+    """
+    await _serve(
+        sup,
+        [UnixPlace(path=path, mode=mode, peers=Peers(peers or {}))],
+        auth=auth,
+        allowed_origins=allowed_origins,
+        limits=limits,
+        started=lambda addresses: task_status.started(addresses[0]),
+    )
+
+
+async def serve_places(
+    sup: Supervisor,
+    places: Sequence[Place],
+    *,
+    auth: Auth | Token,
+    allowed_origins: Iterable[str] = (),
+    allowed_hosts: Iterable[str] = (),
+    limits: Limits | None = None,
+    task_status: trio.TaskStatus[tuple[Address | UnixAddress, ...]] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve one channel at several places: sessions, limits and lingering jobs are shared.
+
+    See `serve`. The addresses are told in the order of the places.
+    """
+    await _serve(
+        sup,
+        places,
+        auth=auth,
+        allowed_origins=allowed_origins,
+        allowed_hosts=allowed_hosts,
+        limits=limits,
+        started=lambda addresses: task_status.started(addresses),
+    )
+
+
+async def _serve(
+    sup: Supervisor,
+    places: Sequence[Place],
+    *,
+    started: Callable[[tuple[Any, ...]], None],
+    auth: Auth | Token,
+    allowed_origins: Iterable[str],
+    limits: Limits | None,
+    allowed_hosts: Iterable[str] = (),
+) -> None:
+    async with AsyncExitStack() as stack:
+        opened = [await stack.enter_async_context(place.open()) for place in places]
+        hosts = [each.host for each in opened if each.host is not None]
+        server = await stack.enter_async_context(
+            open_server(
+                sup,
+                auth=auth,
+                allowed_origins=allowed_origins,
+                allowed_hosts=(*allowed_hosts, *hosts),
+                limits=limits,
             )
-            async with trio.open_nursery() as accepting:
+        )
+        async with trio.open_nursery() as accepting:
+            for each in opened:
+                accept: Any = partial(
+                    trio.serve_listeners,
+                    partial(each.serve, server),
+                    each.listeners,
+                    handler_nursery=server.nursery,
+                )
                 await accepting.start(accept)
-                task_status.started(address)
-                await sup.drained.wait()
-                await server.close(let_finish=True)
-                accepting.cancel_scope.cancel()
-    finally:
-        for listener in listeners:
-            listener.socket.close()
-
-
-async def _listen(host: str, port: int) -> list[trio.SocketListener]:
-    listeners = await trio.open_tcp_listeners(port, host=host or None)
-    if port == 0:
-        # A name with several addresses would get several ports; one door is enough.
-        for extra in listeners[1:]:
-            await extra.aclose()
-        del listeners[1:]
-    return listeners
-
-
-def _with_tls(
-    listeners: list[trio.SocketListener], context: ssl.SSLContext | None
-) -> list[trio.abc.Listener[trio.abc.Stream]]:
-    if context is None:
-        return [*listeners]
-    return [trio.SSLListener(each, context, https_compatible=True) for each in listeners]
-
-
-def _address(host: str, port: int, *, tls: bool) -> Address:
-    place = f"{_bracketed(WILDCARDS.get(host, host))}:{port}"
-    s = "s" if tls else ""
-    return Address(host, port, f"ws{s}://{place}/ws", f"http{s}://{place}")
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
+            started(tuple(each.address for each in opened))
+            await sup.drained.wait()
+            await server.close(let_finish=True)
+            accepting.cancel_scope.cancel()
