@@ -16,6 +16,7 @@ def make_rows(scale: int) -> list[Row]:
     """All rows; `scale` divides the sizes, for a quick look."""
     n, many = N // scale, MANY // scale
     asks, trees, cancels = 3_000 // scale, 200 // scale, 300 // scale
+    watchers = 1_000 // scale
     return [
         Row(
             number="1",
@@ -130,6 +131,14 @@ def make_rows(scale: int) -> list[Row]:
             what="  round trip, job.get",
             ours=Case("our_wire.get", asks, "round_trip"),
             base=Case("wire.echo_get", asks, "round_trip"),
+        ),
+        Row(
+            number="8",
+            what=f"one event to {watchers:,} watchers, CPU each",
+            ours=Case("our_fanout.subscribed", watchers, "cpu"),
+            base=Case("fanout.send_message", watchers, "cpu"),
+            must=1.1,
+            goal=0.7,
         ),
         Row(
             number="9",

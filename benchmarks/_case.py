@@ -19,6 +19,8 @@ MODULES = {
     "ours": "benchmarks.our_jobs",
     "wire": "benchmarks.base_wire",
     "our_wire": "benchmarks.our_wire",
+    "fanout": "benchmarks.base_fanout",
+    "our_fanout": "benchmarks.our_fanout",
     "tree": "benchmarks.base_tree",
     "our_tree": "benchmarks.our_tree",
 }

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
+from typing import TypeVar
 
 import attrs
 import trio
@@ -28,7 +29,9 @@ from ._view import certificate_of, job_view, request_view, stop_of
 from ._watch import matches
 from .abc import Stored
 
-__all__ = ["Ledger"]
+__all__ = ["Ledger", "finished"]
+
+T = TypeVar("T")
 
 PAGE_LIMIT = 1000
 LINES_LIMIT = 10_000
@@ -122,16 +125,31 @@ class Ledger:
         Raises:
             InvalidArguments: the limit or cursor is wrong.
         """
+        return finished(self.page_steps(filter, limit, cursor))
+
+    def page_steps(
+        self,
+        filter: JobFilter | None,
+        limit: int,
+        cursor: str | None,
+        fits: Callable[[Job], bool] = lambda job: True,
+    ) -> Generator[None, None, JobPage]:
+        """The same, pausing at every job that is looked at; `fits` may end the page earlier.
+
+        What changes meanwhile is at `seq` or above, and a watch from there tells of it.
+        """
         check_count("limit", limit, 1, PAGE_LIMIT)
         instance = self._store.instance
         seq, after = (self._store.head_seq, 0) if cursor is None else self._parse(cursor)
         jobs: list[Job] = []
         for place, stored in self._store.scan(after):
+            yield
             if not _fits(filter, stored):
                 continue
-            if len(jobs) == limit:
+            job = self.view(self._engine.live.get(stored.spec.id, stored))
+            if len(jobs) == limit or not fits(job):
                 return JobPage(tuple(jobs), instance, seq, f"{instance}.{seq}.{after}")
-            jobs.append(self.view(self._engine.live.get(stored.spec.id, stored)))
+            jobs.append(job)
             after = place
         return JobPage(tuple(jobs), instance, seq)
 
@@ -163,10 +181,15 @@ class Ledger:
 
     def statistics(self) -> Statistics:
         """Counters, and the position."""
+        return finished(self.statistics_steps())
+
+    def statistics_steps(self) -> Generator[None, None, Statistics]:
+        """The same, pausing at every job."""
         engine = self._engine
         counts: dict[str, int] = dict.fromkeys(JobState, 0)
         for _, stored in self._store.scan():
             counts[stored.record.state] += 1
+            yield
         return Statistics(
             instance=self._store.instance,
             seq=self._store.head_seq,
@@ -178,6 +201,16 @@ class Ledger:
             log_bytes=self._store.log_bytes,
             accepting=engine.closing is None,
         )
+
+
+def finished(work: Generator[None, None, T]) -> T:
+    """The result of work that could pause, done at once."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as done:
+            result: T = done.value
+            return result
 
 
 def _fits(filter: JobFilter | None, stored: Stored) -> bool:

@@ -10,7 +10,15 @@ import itertools
 import math
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Generator,
+    Iterable,
+    Mapping,
+    Sequence,
+)
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, overload
 
@@ -68,7 +76,7 @@ TOMBSTONE_SECONDS = 600.0
 """How long a cancel that came before its job is remembered."""
 
 
-class _Asked(msgspec.Struct, frozen=True, gc=False):
+class Asked(msgspec.Struct, frozen=True, gc=False):
     """What one cancel request did, and the record that it is answered with.
 
     Records never change, so the wide reply can be made when somebody reads it: in a bulk cancel
@@ -85,7 +93,7 @@ class _Asked(msgspec.Struct, frozen=True, gc=False):
 class BulkReplies(Sequence[CancelReply | SupervisorError]):
     """The answers to a bulk cancel, each assembled when it is read."""
 
-    def __init__(self, ledger: Ledger, asked: Sequence[_Asked | SupervisorError]) -> None:
+    def __init__(self, ledger: Ledger, asked: Sequence[Asked | SupervisorError]) -> None:
         self._ledger = ledger
         self._asked = asked
 
@@ -104,7 +112,7 @@ class BulkReplies(Sequence[CancelReply | SupervisorError]):
         if isinstance(index, slice):
             return BulkReplies(self._ledger, self._asked[index])
         asked = self._asked[index]
-        return self._ledger.reply(*astuple(asked)) if isinstance(asked, _Asked) else asked
+        return self._ledger.reply(*astuple(asked)) if isinstance(asked, Asked) else asked
 
 
 class LocalHandle(JobHandle):
@@ -431,7 +439,7 @@ class Supervisor(JobControl):
         )
         return await self._answer(asked, wait, seconds)
 
-    async def _answer(self, asked: _Asked, wait: str, seconds: float) -> CancelReply:
+    async def _answer(self, asked: Asked, wait: str, seconds: float) -> CancelReply:
         # The job goes first: it was made runnable just now, in one batch with this task, and the
         # reply can be put together after it has run.
         await trio.lowlevel.cancel_shielded_checkpoint()
@@ -442,14 +450,14 @@ class Supervisor(JobControl):
         await self._kept()
         return self._ledger.reply(*astuple(asked))
 
-    async def _when_gone(self, asked: _Asked, deadline: float) -> _Asked:
+    async def _when_gone(self, asked: Asked, deadline: float) -> Asked:
         """The answer once the job is final or stuck, or at `deadline` on Trio's clock."""
         entry = asked.known
         if isinstance(entry, Entry) and not isinstance(entry.record, (Final, Stuck)):
             with trio.CancelScope(deadline=deadline):
                 while not isinstance(entry.record, (Final, Stuck)):
                     await entry.wait_changed()
-        return _Asked(asked.outcome, entry, entry.record, asked.seq, asked.successor_dropped)
+        return Asked(asked.outcome, entry, entry.record, asked.seq, asked.successor_dropped)
 
     async def when_gone(self, reply: CancelReply, timeout: float | None = None) -> CancelReply:
         """The reply to a cancel once its job is final or stuck, or after `timeout` seconds."""
@@ -459,7 +467,7 @@ class Supervisor(JobControl):
         if known is None or job is None or known.record.attempt != job.attempt:
             await trio.lowlevel.checkpoint()
             return reply
-        asked = _Asked(reply.outcome, known, known.record, reply.seq, reply.successor_dropped)
+        asked = Asked(reply.outcome, known, known.record, reply.seq, reply.successor_dropped)
         return await self._answer(asked, "finished", seconds)
 
     def cancel_nowait(
@@ -492,7 +500,7 @@ class Supervisor(JobControl):
         if_unknown: str,
         requester: str,
         cause: Cause = Cause.USER,
-    ) -> _Asked | CancelReply:
+    ) -> Asked | CancelReply:
         _check_request(reason, grace, force)
         if attempt is not None:
             check_count("attempt", attempt)
@@ -501,7 +509,7 @@ class Supervisor(JobControl):
         if known is None:
             return self._cancel_unknown(job_id, reason, if_unknown, requester)
         if attempt is not None and attempt != known.record.attempt:
-            return _Asked(CancelOutcome.STALE_ATTEMPT, known, known.record, self.head_seq)
+            return Asked(CancelOutcome.STALE_ATTEMPT, known, known.record, self.head_seq)
         request = self._request(known, reason, grace, force, requester, cause)
         return self._ask_known(known, request, grace_given=grace is not None)
 
@@ -517,15 +525,15 @@ class Supervisor(JobControl):
         effective = known.spec.grace if grace is None else check_seconds("grace", grace)
         return Request(requester, reason, cause, self._engine.now(), effective, force)
 
-    def _ask_known(self, known: Stored, request: Request, *, grace_given: bool) -> _Asked:
+    def _ask_known(self, known: Stored, request: Request, *, grace_given: bool) -> Asked:
         if isinstance(known.record, Final):
             outcome, _ = classify_cancel(known.record, request, grace_given=False)
-            return _Asked(outcome, known, known.record, self.head_seq)
+            return Asked(outcome, known, known.record, self.head_seq)
         assert isinstance(known, Entry)
         stop = stop_of(known.record)
         outcome = self._engine.stop(known, request, grace_given=grace_given)
         dropped = stop is not None and stop.successor is not None
-        return _Asked(outcome, known, known.record, self.head_seq, dropped)
+        return Asked(outcome, known, known.record, self.head_seq, dropped)
 
     def _cancel_unknown(
         self, job_id: str, reason: str | None, if_unknown: str, requester: str
@@ -556,27 +564,74 @@ class Supervisor(JobControl):
         requester: str = "local",
     ) -> Sequence[CancelReply | SupervisorError]:
         await trio.lowlevel.checkpoint()
-        _check_request(reason, grace, force)
-        deadline = trio.current_time() + _check_wait(wait, timeout)
+        _check_wait(wait, timeout)
+        steps = self.cancel_steps(
+            filter, reason=reason, grace=grace, force=force, requester=requester
+        )
+        asked: list[Asked | SupervisorError] = []
         # Shielded: that its caller is cancelled in the middle saves none of the jobs it named.
-        with trio.CancelScope(shield=True), set_aside(len(self._engine.live)) as more:
-            asked = await self._ask_many(filter, reason, grace, force, requester, more)
-            if wait == "finished":
-                await self._note_the_gone(asked, more)
+        with trio.CancelScope(shield=True):
+            for number, answer in enumerate(steps, 1):
+                asked.append(answer)
+                if number % CHUNK == 0:
+                    await trio.lowlevel.checkpoint()
+        return await self.cancelled(asked, wait=wait, timeout=timeout)
+
+    def cancel_steps(
+        self,
+        filter: JobFilter,
+        *,
+        reason: str | None = None,
+        grace: float | None = None,
+        force: bool = False,
+        requester: str = "local",
+    ) -> Generator[Asked | SupervisorError, None, None]:
+        """Ask all jobs that are meant to stop, one at each step: what each was told.
+
+        For callers who want to pause in between; `cancelled` makes the replies.
+        """
+        _check_request(reason, grace, force)
+        request: Request | None = None
+        with set_aside(len(self._engine.live)) as set_aside_more:
+            for number, job_id in enumerate(self._ledger.meant(filter), 1):
+                try:
+                    known = self._ledger.stored(job_id)
+                except JobNotFound as exc:
+                    yield exc
+                    continue
+                # Jobs of one chunk share the request, unless their own graces differ.
+                if request is None or (grace is None and request.grace != known.spec.grace):
+                    request = self._request(known, reason, grace, force, requester)
+                yield self._ask_known(known, request, grace_given=grace is not None)
+                if number % CHUNK == 0:
+                    set_aside_more()
+                    request = None
+
+    async def cancelled(
+        self,
+        asked: list[Asked | SupervisorError],
+        *,
+        wait: str = "accepted",
+        timeout: float | None = None,
+    ) -> BulkReplies:
+        """The replies to what `cancel_steps` did: at once, or when the jobs are gone."""
+        deadline = trio.current_time() + _check_wait(wait, timeout)
         if wait == "finished":
+            with trio.CancelScope(shield=True), set_aside(len(self._engine.live)) as more:
+                await self._note_the_gone(asked, more)
             for place, answer in enumerate(asked):
-                if isinstance(answer, _Asked) and not isinstance(answer.record, Final):
+                if isinstance(answer, Asked) and not isinstance(answer.record, Final):
                     asked[place] = await self._when_gone(answer, deadline)
         await self._kept()
         return BulkReplies(self._ledger, asked)
 
     async def _note_the_gone(
-        self, asked: list[_Asked | SupervisorError], after_chunk: Callable[[], None]
+        self, asked: list[Asked | SupervisorError], after_chunk: Callable[[], None]
     ) -> None:
         """Most jobs of a bulk cancel are gone by now, and need not be waited for."""
         for place, answer in enumerate(asked):
-            if isinstance(answer, _Asked) and isinstance(answer.known.record, Final):
-                asked[place] = _Asked(
+            if isinstance(answer, Asked) and isinstance(answer.known.record, Final):
+                asked[place] = Asked(
                     answer.outcome,
                     answer.known,
                     answer.known.record,
@@ -586,33 +641,6 @@ class Supervisor(JobControl):
             if place % CHUNK == 0:
                 await trio.lowlevel.checkpoint()
                 after_chunk()
-
-    async def _ask_many(
-        self,
-        filter: JobFilter,
-        reason: str | None,
-        grace: float | None,
-        force: bool,
-        requester: str,
-        after_chunk: Callable[[], None],
-    ) -> list[_Asked | SupervisorError]:
-        asked: list[_Asked | SupervisorError] = []
-        request: Request | None = None
-        for number, job_id in enumerate(self._ledger.meant(filter), 1):
-            try:
-                known = self._ledger.stored(job_id)
-            except JobNotFound as exc:
-                asked.append(exc)
-                continue
-            # Jobs of one chunk share the request, unless their own graces differ.
-            if request is None or (grace is None and request.grace != known.spec.grace):
-                request = self._request(known, reason, grace, force, requester)
-            asked.append(self._ask_known(known, request, grace_given=grace is not None))
-            if number % CHUNK == 0:
-                await trio.lowlevel.checkpoint()
-                after_chunk()
-                request = None
-        return asked
 
     # --- look and wait ---------------------------------------------------------------------------
 
@@ -633,6 +661,17 @@ class Supervisor(JobControl):
     ) -> JobPage:
         await trio.lowlevel.checkpoint()
         return self.list_nowait(filter, limit=limit, cursor=cursor)
+
+    def list_steps(
+        self,
+        filter: JobFilter | None = None,
+        *,
+        limit: int = 100,
+        cursor: str | None = None,
+        fits: Callable[[Job], bool] = lambda job: True,
+    ) -> Generator[None, None, JobPage]:
+        """As `list_nowait`, with a pause at every job; the page ends before one that fits not."""
+        return self._ledger.page_steps(filter, limit, cursor, fits)
 
     def list_nowait(
         self, filter: JobFilter | None = None, *, limit: int = 100, cursor: str | None = None
@@ -655,6 +694,10 @@ class Supervisor(JobControl):
     def statistics_nowait(self) -> Statistics:
         """Counters, and the position."""
         return self._ledger.statistics()
+
+    def statistics_steps(self) -> Generator[None, None, Statistics]:
+        """As `statistics_nowait`, with a pause at every job."""
+        return self._ledger.statistics_steps()
 
     def tombstones(self) -> Sequence[Tombstone]:
         """The cancels that wait for their jobs, oldest first."""

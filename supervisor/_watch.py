@@ -7,14 +7,23 @@ with `ReplayGone`. Lines and progress of a job may be dropped for a slow watcher
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+import attrs
 import trio
 
 from ._errors import ReplayGone
-from ._model import JobEvent, JobFilter, LogEntry, LogsLagged, Progress, ProgressEvent
+from ._model import (
+    JobEvent,
+    JobFilter,
+    JobState,
+    LogEntry,
+    LogsLagged,
+    Progress,
+    ProgressEvent,
+)
 from ._records import JobSpec, Published
 from .abc import JobWatch, WatchItem
 
@@ -27,9 +36,12 @@ of more jobs than this at once yields to its watchers between chunks."""
 LINES_BEHIND = 4_000
 """How many log lines a watcher may be behind before lines are dropped for it."""
 
+TEXT_BEHIND = 4 * 1024 * 1024
+"""How many characters of log lines, likewise: as many as are kept of one job."""
+
 
 def matches(filter: JobFilter | None, spec: JobSpec) -> bool:
-    """Whether a filter means this job (states are not looked at)."""
+    """Whether a filter means this job, whatever its state."""
     if filter is None:
         return True
     return (
@@ -59,6 +71,10 @@ class Watch(JobWatch):
         instance: the history that is watched.
         from_seq: the position it begins after.
         view: makes the public event from what `offer_event` was given, once it is read.
+        published: the position up to which everything that matches was offered.
+
+    Attributes:
+        on_item: called when there is something new to read, for readers that do not wait.
     """
 
     def __init__(
@@ -67,14 +83,18 @@ class Watch(JobWatch):
         instance: str,
         from_seq: int,
         view: Callable[[Any], JobEvent] = lambda event: event,
+        published: Callable[[], int] | None = None,
     ) -> None:
         self.instance = instance
         self.from_seq = from_seq
+        self.on_item: Callable[[], None] | None = None
         self._view = view
+        self._published = published
         self._queue: deque[Any] = deque()
         self._lagging: dict[str, _Lag] = {}
         self._events = 0
         self._lines = 0
+        self._text = 0
         self._last_seq = from_seq
         self._lost = False
         self._closed = False
@@ -92,11 +112,12 @@ class Watch(JobWatch):
 
     def offer_line(self, line: LogEntry) -> None:
         """A log line; dropped, and counted, for a watcher that is too far behind."""
-        if self._lines >= LINES_BEHIND:
+        if self._lines >= LINES_BEHIND or self._text >= TEXT_BEHIND:
             self.offer_lag(LogsLagged(job_id=line.job_id, from_n=line.n, to_n=line.n))
         else:
             self._queue.append(line)
             self._lines += 1
+            self._text += _length(line)
         self._wake()
 
     def offer_lag(self, lag: LogsLagged) -> None:
@@ -124,6 +145,8 @@ class Watch(JobWatch):
     def _wake(self) -> None:
         if self._wakeup:
             self._wakeup.unpark_all()
+        if self.on_item is not None:
+            self.on_item()
 
     def close(self, error: Exception | None = None) -> None:
         """Nothing more will come; what is queued can still be read, then the iteration ends."""
@@ -157,50 +180,124 @@ class Watch(JobWatch):
         Raises:
             ReplayGone: the watcher fell too far behind.
         """
+        raw = self.take_raw()
+        return None if raw is None else self._read(raw)
+
+    def take_raw(self) -> Any | None:
+        """The next item as it was offered, if there is one: the same object for every watcher.
+
+        `public` makes of it what `take_nowait` would have returned.
+
+        Raises:
+            ReplayGone: the watcher fell too far behind.
+        """
         if self._queue:
-            return self._take()
+            return self._pop()
         if self._lost:
             raise self._gone()
         return None
 
+    def public(self, raw: Any) -> WatchItem:
+        """What `take_raw` returned, as it is shown."""
+        if isinstance(raw, (LogEntry, ProgressEvent)):
+            return raw
+        if isinstance(raw, _Lag):
+            return LogsLagged(job_id=raw.job_id, from_n=raw.from_n, to_n=raw.to_n)
+        return self._view(raw)
+
+    def __bool__(self) -> bool:
+        """Whether there is something to read at once."""
+        return bool(self._queue) or self._lost
+
+    @property
+    def position(self) -> int | None:
+        """Up to here every state event that matches has been read; None while some are unread.
+
+        It is at the newest event that was published at all, so with a filter it may be far ahead
+        of the last one that was read. Publishing and offering are one step, without a checkpoint
+        between: what is published and not in the queue has been read, or does not match.
+        """
+        if self._events or self._lost or self._published is None:
+            return None
+        return self._published()
+
     def _take(self) -> WatchItem:
-        item = self._queue.popleft()
-        if isinstance(item, LogEntry):
+        return self._read(self._pop())
+
+    def _pop(self) -> Any:
+        raw = self._queue.popleft()
+        if isinstance(raw, LogEntry):
             self._lines -= 1
-            return item
-        if isinstance(item, _Lag):
-            if self._lagging.get(item.job_id) is item:
-                del self._lagging[item.job_id]
-            return LogsLagged(job_id=item.job_id, from_n=item.from_n, to_n=item.to_n)
-        if isinstance(item, ProgressEvent):
-            return item
-        self._events -= 1
-        event = self._view(item)
-        self._last_seq = event.seq
-        return event
+            self._text -= _length(raw)
+        elif isinstance(raw, _Lag):
+            if self._lagging.get(raw.job_id) is raw:
+                del self._lagging[raw.job_id]
+        elif not isinstance(raw, ProgressEvent):
+            self._events -= 1
+        return raw
+
+    def _read(self, raw: Any) -> WatchItem:
+        item = self.public(raw)
+        if isinstance(item, JobEvent):
+            self._last_seq = item.seq
+        return item
+
+
+def _length(line: LogEntry) -> int:
+    return len(line.text) + (len(line.base64) if line.base64 else 0)
 
 
 class _Interest(NamedTuple):
-    """What a watcher of a supervisor wants to hear."""
+    """What some watchers of a supervisor want to hear; those with equal wishes share one."""
 
-    filter: JobFilter | None
+    means: Callable[[JobSpec], bool]
+    states: frozenset[JobState] | None
     logs: bool
     progress: bool
 
+    def wants(self, event: Published) -> bool:
+        """Whether it is to hear of this change."""
+        return (self.states is None or event[4].state in self.states) and self.means(event[3])
+
+
+def _key_of(filter: JobFilter | None) -> Hashable:
+    """Equal for filters that mean the same."""
+    if filter is None:
+        return None
+    labels = None if filter.labels is None else frozenset(filter.labels.items())
+    ids = None if filter.job_ids is None else frozenset(filter.job_ids)
+    return ids, _states_of(filter), filter.name, labels, filter.parent_id
+
+
+def _states_of(filter: JobFilter | None) -> frozenset[JobState] | None:
+    return None if filter is None or filter.state is None else frozenset(filter.state)
+
+
+def _meaning(filter: JobFilter | None) -> Callable[[JobSpec], bool]:
+    """As `matches`; but many ids cost no more than one."""
+    if _states_of(filter) == frozenset():
+        return lambda spec: False
+    if filter is None or filter.job_ids is None:
+        return lambda spec: matches(filter, spec)
+    ids, rest = frozenset(filter.job_ids), attrs.evolve(filter, job_ids=None)
+    return lambda spec: spec.id in ids and matches(rest, spec)
+
 
 class Watchers:
-    """All watchers of a supervisor."""
+    """All watchers of a supervisor, by what they want to hear.
+
+    A filter is looked at once for all who have the same.
+    """
 
     def __init__(self, view: Callable[[Published], JobEvent]) -> None:
         self._view = view
-        self._all: dict[Watch, _Interest] = {}
+        self._all: dict[Hashable, tuple[_Interest, dict[Watch, None]]] = {}
+        self._count = 0
+        self._position = 0
         self._closed = False
 
     def __len__(self) -> int:
-        return len(self._all)
-
-    def __bool__(self) -> bool:
-        return bool(self._all)
+        return self._count
 
     @contextmanager
     def open(
@@ -213,42 +310,66 @@ class Watchers:
         logs: bool,
         progress: bool,
     ) -> Iterator[Watch]:
-        """A watcher of everything in `replay` and all that is published from now on."""
-        watch = Watch(instance=instance, from_seq=from_seq, view=self._view)
+        """A watcher of everything in `replay` and all that is published from now on.
+
+        `replay` is every event after `from_seq`, whatever the filter.
+        """
+        watch = Watch(
+            instance=instance,
+            from_seq=from_seq,
+            view=self._view,
+            published=lambda: self._position,
+        )
+        interest = _Interest(_meaning(filter), _states_of(filter), logs, progress)
+        position = from_seq
         for event in replay:
-            if matches(filter, event[3]):
+            position = event[0]
+            if interest.wants(event):
                 watch.offer_event(event)
+        self._position = max(self._position, position)
         if self._closed:
             watch.close()
-        self._all[watch] = _Interest(filter, logs, progress)
+        key = (_key_of(filter), logs, progress)
+        if key not in self._all:
+            self._all[key] = (interest, {})
+        group = self._all[key][1]
+        group[watch] = None
+        self._count += 1
         try:
             yield watch
         finally:
-            del self._all[watch]
+            self._count -= 1
+            del group[watch]
+            if not group:
+                del self._all[key]
 
     def publish(self, events: Iterable[Published]) -> None:
         """Pass state events on."""
         for event in events:
-            spec = event[3]
-            for watch, interest in self._all.items():
-                if matches(interest.filter, spec):
-                    watch.offer_event(event)
+            self._position = event[0]
+            for interest, group in self._all.values():
+                if interest.wants(event):
+                    for watch in group:
+                        watch.offer_event(event)
 
     def publish_line(self, spec: JobSpec, line: LogEntry) -> None:
         """Pass a log line on."""
-        for watch, interest in self._all.items():
-            if interest.logs and matches(interest.filter, spec):
-                watch.offer_line(line)
+        for interest, group in self._all.values():
+            if interest.logs and interest.means(spec):
+                for watch in group:
+                    watch.offer_line(line)
 
     def publish_progress(self, spec: JobSpec, attempt: int, progress: Progress) -> None:
         """Pass progress on."""
         news = ProgressEvent(job_id=spec.id, attempt=attempt, progress=progress)
-        for watch, interest in self._all.items():
-            if interest.progress and matches(interest.filter, spec):
-                watch.offer_progress(news)
+        for interest, group in self._all.values():
+            if interest.progress and interest.means(spec):
+                for watch in group:
+                    watch.offer_progress(news)
 
     def close(self) -> None:
         """End every watch, once it has read what it has."""
         self._closed = True
-        for watch in self._all:
-            watch.close()
+        for _, group in self._all.values():
+            for watch in group:
+                watch.close()

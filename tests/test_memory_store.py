@@ -122,6 +122,85 @@ def test_events_can_be_replayed_from_where_they_are_kept() -> None:
         }
 
 
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_events_can_be_replayed_up_to_an_age() -> None:
+    clock = Clock()
+    store = MemoryStore(events_seconds=600, clock=clock)
+    for number in range(5):
+        put(store, f"j{number}")
+        clock.now += 200
+    # Now they are 1000, 800, 600, 400 and 200 seconds old.
+    assert [event[0] for event in store.events(2)] == [3, 4, 5]
+    with pytest.raises(ReplayGone) as caught:
+        store.events(1)
+    assert caught.value.data["oldest_seq"] == 3
+    assert caught.value.data["head_seq"] == 5
+    clock.now += 1
+    with pytest.raises(ReplayGone):
+        store.events(2)
+
+
+def test_what_is_old_is_still_listed() -> None:
+    clock = Clock()
+    store = MemoryStore(events_seconds=600, clock=clock)
+    for job_id in "abc":
+        put(store, job_id)
+    clock.now += 3600
+    assert [stored.spec.id for _, stored in store.scan()] == ["a", "b", "c"]
+    row = store.get("a")
+    assert row is not None
+    assert row.seq == 1
+    assert store.events(3) == []
+    with pytest.raises(ReplayGone) as caught:
+        store.events(0)
+    assert caught.value.data["oldest_seq"] == 3
+
+
+def test_the_time_of_day_may_jump() -> None:
+    clock = Clock()
+    store = MemoryStore(events_seconds=600, clock=clock)
+    spec, record = make_spec(), Pending(1, 1)
+    store.swap(spec, None, record, ("a",), EPOCH)
+    store.swap(spec, record, record, ("b",), EPOCH + 1e6)
+    store.swap(spec, record, record, ("c",), EPOCH - 1e6)
+    assert [event[2] for event in store.events(0)] == ["a", "b", "c"]
+
+
+def test_the_events_of_the_last_change_can_always_be_passed_on() -> None:
+    """This process may be stopped between making them and passing them on."""
+    clock = Clock()
+    store = MemoryStore(events_seconds=600, clock=clock)
+    put(store, "a")
+    spec, record = make_spec(id="b"), Pending(1, 1)
+    store.swap(spec, None, record, ("x", "y"), EPOCH)
+    clock.now += 3600
+    assert [event[2] for event in store.events(1)] == ["x", "y"]
+    store.swap(spec, record, record, (), EPOCH)  # makes none
+    assert [event[2] for event in store.events(1)] == ["x", "y"]
+    with pytest.raises(ReplayGone):
+        store.events(0)
+
+
+def test_age_and_number_bound_the_events_together() -> None:
+    clock = Clock()
+    store = MemoryStore(events_kept=3, events_seconds=600, clock=clock)
+    for job_id in "abcde":
+        put(store, job_id)
+        clock.now += 1
+    assert [event[0] for event in store.events(2)] == [3, 4, 5]
+    clock.now += 598  # the oldest kept is 601 seconds old
+    assert [event[0] for event in store.events(3)] == [4, 5]
+    with pytest.raises(ReplayGone):
+        store.events(2)
+
+
 def test_before_the_first_event_there_is_nothing_to_replay() -> None:
     store = MemoryStore()
     assert store.events(0) == []

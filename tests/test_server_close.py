@@ -33,10 +33,10 @@ from trio_websocket import wrap_client_stream
 from supervisor._model import JobRequest
 from supervisor._open import open_supervisor
 from supervisor._server import Address, Auth, Limits, Token, serve
-from supervisor._server.listener import _listen
+from supervisor._server.frames import Frames
+from supervisor._server.places import _listen
 from supervisor._server.session import Session
 from supervisor._server.stream import PING
-from supervisor._server.subscriptions import EventCache
 
 
 async def raw_session(world: World, token: str | None = SECRET) -> RawPeer:
@@ -380,10 +380,10 @@ def test_events_that_cannot_be_passed_on_end_the_connection(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    def body(self: EventCache, item: Any) -> Any:
+    def of(self: Frames, *args: Any) -> Any:
         raise error
 
-    monkeypatch.setattr(EventCache, "body", body)
+    monkeypatch.setattr(Frames, "of", of)
 
     async def main() -> None:
         async with open_world() as world, open_peer(world) as peer, open_peer(world) as other:
@@ -411,6 +411,21 @@ def test_answers_that_take_a_while_go_out_before_the_goodbye() -> None:
                 assert await peer.closed() == 1001
 
     trio.run(main)
+
+
+def test_requests_of_a_connection_that_is_being_closed_are_not_waited_for() -> None:
+    async def main() -> None:
+        async with open_world() as world, open_peer(world) as peer:
+            await peer.call("job.start", name="nap", job_id="a")
+            await peer.ask("job.wait", job_id="a")
+            await trio.testing.wait_all_tasks_blocked()
+            (session,) = world.server.sessions
+            assert session.intake.calls
+            session.close_nowait(1008, "as told")
+            with trio.testing.assert_no_checkpoints():
+                await session.intake.quiet()
+
+    run(main)
 
 
 def test_whoever_has_not_said_anything_is_just_dropped() -> None:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import pytest
 import trio
 import trio.testing
-from server_kit import run
+from server_kit import frame, run
 
 from supervisor._server.limits import Limits
-from supervisor._server.stream import OutboxStream, close_frame, text_frame
+from supervisor._server.stream import IDLE_FRAMES, OutboxStream, close_frame, text_frame
 
 
 @asynccontextmanager
@@ -119,9 +120,9 @@ def test_many_messages_are_no_flood() -> None:
         async with open_outbox(ours, message_bytes=10_000) as stream:
             stream.be_patient()
             for _ in range(100):
-                await theirs.send_all(b"x" * 5000)
+                await theirs.send_all(frame(b"x" * 5000))
                 await stream.receive_some()
-                stream.message_received()
+                assert stream.message_received() == 5008
             await theirs.aclose()
 
     run(main)
@@ -187,41 +188,134 @@ def test_too_much_waiting_is_refused() -> None:
     run(main)
 
 
-def test_all_who_wait_for_room_are_told() -> None:
+def test_all_who_want_room_are_told_once() -> None:
     async def main() -> None:
         ours, theirs = trio.testing.lockstep_stream_pair()
+        told: list[str] = []
         async with open_outbox(ours, outbox_bytes=1000) as stream:
             stream.send_nowait(b"x" * 5000)
-            async with trio.open_nursery() as nursery:
-                for _ in range(3):
-                    nursery.start_soon(stream.wait_room)
-                await trio.testing.wait_all_tasks_blocked()
-                assert len(nursery.child_tasks) == 3
-                await theirs.receive_some(5000)
-            assert stream.send_nowait(b"y")  # what waited for room has room
+            assert stream.crowded
+            one, two = partial(told.append, "one"), partial(told.append, "two")
+            for call in (one, two, one):
+                stream.tell_when_room(call)
+            await trio.testing.wait_all_tasks_blocked()
+            assert told == []
+            await theirs.receive_some(5000)
+            await trio.testing.wait_all_tasks_blocked()
+            assert told == ["one", "two"]
+            assert stream.send_nowait(b"y")
+            stream.abort()
+        assert told == ["one", "two"]
+
+    run(main)
+
+
+def test_when_nothing_will_be_sent_any_more_those_who_want_room_are_told() -> None:
+    async def main() -> None:
+        ours, _ = trio.testing.lockstep_stream_pair()
+        told: list[str] = []
+        async with open_outbox(ours, outbox_bytes=1000) as stream:
+            stream.send_nowait(b"x" * 5000)
+            stream.tell_when_room(partial(told.append, "closed"))
+            stream.send_close(1001, "bye")
+            assert told == ["closed"]
             stream.abort()
 
     run(main)
 
 
-def test_whoever_can_wait_waits_for_room() -> None:
+def test_messages_that_were_gathered_go_at_once_and_are_counted() -> None:
+    async def main() -> None:
+        one, two = socket.socketpair()
+        ours = trio.SocketStream(trio.socket.from_stdlib_socket(one))
+        two.setblocking(False)
+        async with open_outbox(ours) as stream:
+            for number in range(3):
+                assert stream.send_messages([b"a", b"%d" % number])
+                assert two.recv(100) == b"a%d" % number
+            stream.send_message(b"answer")
+            assert stream.sent == 7
+        two.close()
+
+    trio.run(main)
+
+
+def test_messages_beyond_the_outbox_are_not_taken() -> None:
+    async def main() -> None:
+        ours, _ = trio.testing.lockstep_stream_pair()
+        async with open_outbox(ours, outbox_bytes=1000) as stream:
+            assert stream.send_messages([b"x" * 600, b"x" * 600])
+            assert not stream.send_messages([b"y"])
+            assert stream.sent == 2
+            stream.abort()
+
+    run(main)
+
+
+# --- what comes in -------------------------------------------------------------------------------
+
+
+def test_what_nobody_has_looked_at_is_bounded() -> None:
+    """A session that is busy leaves the rest to the peer's own buffers."""
+
     async def main() -> None:
         ours, theirs = trio.testing.memory_stream_pair()
-        gate = trio.Event()
-
-        async def closed_gate() -> None:
-            await gate.wait()
-
-        ours.send_stream.send_all_hook = closed_gate  # type: ignore[attr-defined]
-        async with open_outbox(ours) as stream:
-            stream.send_nowait(b"x" * 300_000)
-            assert stream.crowded
+        message = frame(b"x" * 992)
+        async with open_outbox(ours, message_bytes=1000) as stream:
+            stream.be_patient()
+            await theirs.send_all(message * 10)
+            got = b""
+            with trio.move_on_after(1):
+                while True:
+                    got += await stream.receive_some(1000)
+            assert len(got) == 3000
+            stream.message_received()
+            got += await stream.receive_some(1000)
             with trio.move_on_after(1) as scope:
-                await stream.wait_room()
+                await stream.receive_some(1000)
             assert scope.cancelled_caught
-            gate.set()
-            await stream.wait_room()
-            assert not stream.crowded
+            for _ in range(3):
+                stream.message_received()
+            while len(got) < 10_000:
+                got += await stream.receive_some(1000)
+                stream.message_received()
+            assert got == message * 10
+            await theirs.aclose()
+
+    run(main)
+
+
+def test_many_frames_without_a_message_are_passed_on_a_few_at_a_time() -> None:
+    async def main() -> None:
+        ours, theirs = trio.testing.memory_stream_pair()
+        flood = frame(b"", 1, final=False) + frame(b"", 0, final=False) * 199 + frame(b"x", 0)
+        async with open_outbox(ours) as stream:
+            stream.be_patient()
+            await theirs.send_all(flood)
+            parts: list[bytes] = []
+            while sum(map(len, parts)) < len(flood):
+                with trio.testing.assert_checkpoints():
+                    parts.append(bytes(await stream.receive_some()))
+            assert b"".join(parts) == flood
+            assert max(map(len, parts)) == 6 * IDLE_FRAMES
+            assert stream.message_received() == len(flood)
+            await theirs.aclose()
+
+    run(main)
+
+
+@pytest.mark.parametrize("opcode", [0, 9, 10])
+def test_empty_frames_on_end_are_a_flood(opcode: int) -> None:
+    async def main() -> None:
+        ours, theirs = trio.testing.memory_stream_pair()
+        async with open_outbox(ours) as stream:
+            stream.be_patient()
+            await theirs.send_all(frame(b"", opcode, final=opcode != 0) * 200_000)
+            got = 0
+            with pytest.raises(trio.BrokenResourceError):
+                while True:
+                    got += len(await stream.receive_some())
+            assert got < 6 * 25_000
             await theirs.aclose()
 
     run(main)
@@ -263,12 +357,14 @@ def test_a_cancelled_flush_leaves_nobody_waiting() -> None:
     async def main() -> None:
         ours, _ = trio.testing.lockstep_stream_pair()
         stream = OutboxStream(ours, Limits())
+        told = trio.Event()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(stream.flush)
             stream.send_nowait(b"x" * 300_000)
             await trio.testing.wait_all_tasks_blocked()
+            stream.tell_when_room(told.set)
             nursery.cancel_scope.cancel()
-        await stream.wait_room()
+        assert told.is_set()
         await stream.aclose()
         await stream.aclose()
         assert stream.closed.is_set()

@@ -45,6 +45,30 @@ def test_hello_says_who_and_what_we_are() -> None:
     run(main)
 
 
+def test_hello_is_said_once() -> None:
+    async def main() -> None:
+        async with open_world() as world, open_peer(world) as peer:
+            await peer.call("session.hello", client="first")
+            with pytest.raises(Refused, match="already") as refused:
+                await peer.call("session.hello", client="second")
+            assert (refused.value.code, refused.value.path) == (-32600, "$.method")
+            (session,) = world.server.sessions
+            assert session.client == "first"
+            await peer.call("session.ping")
+
+    run(main)
+
+
+def test_a_hello_that_was_wrong_may_be_said_again() -> None:
+    async def main() -> None:
+        async with open_world() as world, open_peer(world) as peer:
+            with pytest.raises(Refused):
+                await peer.call("session.hello", client=7)
+            await peer.call("session.hello")
+
+    run(main)
+
+
 @pytest.mark.parametrize("id", [0, "0", "", -7, 2**63 - 1, "6ba7b810-9dad-11d1-80b4-00c04fd430c8"])
 def test_ids_come_back_as_they_were(id: int | str) -> None:
     async def main() -> None:
@@ -153,7 +177,6 @@ BAD = [
     ("NUL in argv", request("job.start", command=["a\0b"]), -32602, 1, "$.params.command"),
     ("an unknown job", request("job.start", name="sleep"), -32012, 1, None),
     ("an unknown id", request("job.get", job_id="nobody"), -32001, 1, None),
-    ("not built yet", request("rpc.discover"), -32004, 1, None),
     (
         "by position",
         {"jsonrpc": "2.0", "id": 1, "method": "job.get", "params": ["a"]},

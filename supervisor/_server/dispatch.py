@@ -7,7 +7,7 @@ connection take effect in their order. It returns the result, or a `Later` for w
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from typing import TYPE_CHECKING, Any, Final
@@ -25,6 +25,7 @@ from .._methods import (
     GetParams,
     HelloParams,
     HelloResult,
+    JobResult,
     ListParams,
     LogsParams,
     NoParams,
@@ -39,31 +40,32 @@ from .._methods import (
     WaitParams,
 )
 from .._model import CancelReply, DisconnectPolicy, Job, JobState
-from .._wire import SUBPROTOCOL, WaitTimedOut, json_bytes
-from .._wire_records import entry_to_wire, job_to_wire, page_to_wire, to_wire
+from .._openrpc import document_json
+from .._wire import SUBPROTOCOL, InvalidRequest, WaitTimedOut, json_bytes
+from .._wire_records import RESULT_LIMIT_IN_LISTS, entry_to_wire, job_to_wire, to_wire
 from .calls import CONTAINED, Call, Later
 from .subscriptions import Subscription
 
 if TYPE_CHECKING:
-    from .._supervisor import LocalHandle
+    from .._supervisor import Asked, LocalHandle
     from .session import Session
 
-__all__ = ["EVENTS_FAILED", "HANDLERS", "TOO_SLOW", "rebased"]
+__all__ = ["HANDLERS", "rebased"]
 
 log = logging.getLogger("supervisor.server")
 
-CHUNK = 50
-"""How many jobs a bulk request touches between two checkpoints."""
+Work = Generator[None, None, Any]
+"""Bulk work, which pauses wherever it yields; see `Turnstile`."""
+
+SMALL_RESULT = 64 * 1024
+"""Characters of a job's result, if it is one piece of text, or bits of a number, that are JSON in
+no time."""
 
 PAGE_BYTES = 4 * 1024 * 1024
 """A page of a list is cut short rather than grow larger than this."""
 
 WHOLE_ENTRIES = 1000
 """Up to so many answers of one bulk cancel carry the whole record; beyond, `job.get` has it."""
-
-TOO_SLOW: Final = (1013, "too slow for the events")
-EVENTS_FAILED: Final = (1011, "events could not be passed on; the server's log says more")
-"""How a connection is closed that cannot be sent its events."""
 
 OK: Final = to_wire(Ack())
 
@@ -89,15 +91,27 @@ def rebased(error: SupervisorError, base: str = "$.params") -> SupervisorError:
 # --- session -------------------------------------------------------------------------------------
 
 
+NOTHING_TO_RESUME = (
+    "no jobs wait for this resume_token: it is not known here, or its jobs were cancelled when "
+    "nobody came back within {:g} s; list the jobs, and start again what is missing"
+)
+
+
 def session_hello(session: Session, params: HelloParams) -> Any:
+    if session.greeted:
+        raise InvalidRequest(
+            "session.hello was said on this connection already; open another one", path="$.method"
+        )
     if params.token is not None:
         token = session.server.auth.find(params.token)
-        if token is None or session.token not in (None, token):
+        known = None if session.presumed else session.token
+        if token is None or known not in (None, token):
             raise Unauthenticated("this token is not known here, or not this connection's")
         session.admit(token)
     if session.token is None:
         raise Unauthenticated("session.hello needs the parameter token here")
     resumed = session.resume(params.resume_token) if params.resume_token is not None else 0
+    session.greeted = True
     session.client = params.client
     return to_wire(
         HelloResult(
@@ -109,17 +123,25 @@ def session_hello(session: Session, params: HelloParams) -> Any:
             scopes=tuple(sorted(session.token.scopes)),
             session_id=session.id,
             resume_token=session.resume_tokens[0],
-            resumed=resumed,
+            resumed=resumed or 0,
+            resume_error=NOTHING_TO_RESUME.format(session.server.limits.linger_seconds)
+            if resumed is None
+            else None,
         )
     )
 
 
 def session_ping(session: Session, params: NoParams) -> Any:
-    return {"now": datetime.now(UTC), "head_seq": session.sup.head_seq}  # a `PingResult`
+    return {  # a `PingResult`
+        "now": datetime.now(UTC),
+        "head_seq": session.sup.head_seq,
+        "received": session.intake.received,
+        "sent": session.stream.sent,
+    }
 
 
 def cancel_request(session: Session, params: CancelRequestParams) -> Any:
-    call = session.calls.get(params.id)
+    call = session.intake.calls.get(params.id)
     if call is not None:
         call.interrupt()
     return OK
@@ -130,7 +152,8 @@ def cancel_request(session: Session, params: CancelRequestParams) -> Any:
 
 def job_start(session: Session, params: StartParams) -> Any:
     handle, job = _start(session, params, DisconnectPolicy.KEEP)
-    return _started(session, handle, job)
+    started = StartResult(job=job, created=handle.created, seq=session.sup.head_seq)
+    return _answered(session, started, job)
 
 
 def _start(
@@ -146,21 +169,19 @@ def _start(
     return handle, job
 
 
-def _started(session: Session, handle: LocalHandle, job: Job) -> dict[str, Any]:
-    return {"job": job_to_wire(job), "created": handle.created, "seq": session.sup.head_seq}
-
-
 def job_start_many(session: Session, params: StartManyParams) -> Any:
-    async def run(call: Call) -> Any:
+    def work() -> Work:
         entries: list[bytes] = []
         for number, start in enumerate(params.jobs):
-            if number % CHUNK == CHUNK - 1:
-                await trio.lowlevel.checkpoint()
             entries.append(json_bytes(_start_one(session, start, number)))
+            yield
         return _entries(entries)
 
+    async def run(call: Call) -> Any:
+        return await session.server.bulk.do(work())
+
     # A start is not a wait: it is never interrupted half way.
-    return Later(run, interrupt=lambda: True)
+    return Later(run, barrier=trio.Event(), interrupt=lambda: True)
 
 
 def _start_one(session: Session, params: StartParams, number: int) -> dict[str, Any]:
@@ -178,10 +199,11 @@ def _entries(entries: Sequence[bytes]) -> Mapping[str, Any]:
 def job_run(session: Session, params: StartParams) -> Any:
     handle, job = _start(session, params, DisconnectPolicy.LINGER)
     if job.state.is_final:
-        return {"job": job_to_wire(job)}
+        return _job(session, job)
 
     async def run(call: Call) -> Any:
-        return {"job": job_to_wire(await handle.wait())}
+        job = await handle.wait()
+        return await _answer(session, JobResult(job=job), job)
 
     asked = False
 
@@ -213,10 +235,11 @@ def job_cancel(session: Session, params: CancelParams) -> Any:
         requester=session.name,
     )
     if params.wait == "accepted" or _is_settled(reply.job):
-        return to_wire(reply)
+        return _answered(session, reply, reply.job)
 
     async def run(call: Call) -> Any:
-        return to_wire(await session.sup.when_gone(reply, params.timeout))
+        gone = await session.sup.when_gone(reply, params.timeout)
+        return await _answer(session, gone, gone.job)
 
     return Later(run)
 
@@ -227,79 +250,159 @@ def _is_settled(job: Job | None) -> bool:
 
 def job_cancel_many(session: Session, params: CancelManyParams) -> Any:
     waits = params.wait == "finished"
+    bulk, barrier = session.server.bulk, trio.Event()
+
+    def ask() -> Generator[None, None, list[Asked | SupervisorError]]:
+        asked: list[Asked | SupervisorError] = []
+        for answer in session.sup.cancel_steps(
+            params.filter.to_filter(),
+            reason=params.reason,
+            grace=params.grace,
+            force=params.force,
+            requester=session.name,
+        ):
+            asked.append(answer)
+            yield
+        return asked
 
     async def run(call: Call) -> Any:
         # Only the waiting can be interrupted; that a client leaves saves no job.
+        with trio.CancelScope(shield=True):
+            asked = await bulk.do(ask())
+        barrier.set()
         with trio.CancelScope(shield=not waits):
-            replies = await session.sup.cancel_many(
-                params.filter.to_filter(),
-                reason=params.reason,
-                grace=params.grace,
-                force=params.force,
-                wait=params.wait,
-                timeout=params.timeout,
-                requester=session.name,
-            )
-        return _entries(await _cancel_entries(replies))
+            replies = await session.sup.cancelled(asked, wait=params.wait, timeout=params.timeout)
+        return await bulk.do(_cancel_entries(replies))
 
-    return Later(run, interrupt=lambda: not waits)
+    return Later(run, barrier=barrier, interrupt=lambda: not waits)
 
 
-async def _cancel_entries(replies: Sequence[CancelReply | SupervisorError]) -> Sequence[bytes]:
+def _cancel_entries(replies: Sequence[CancelReply | SupervisorError]) -> Work:
     entries: list[bytes] = []
     whole = len(replies) <= WHOLE_ENTRIES
-    for number, reply in enumerate(replies):
-        if number % CHUNK == CHUNK - 1:
-            await trio.lowlevel.checkpoint()
+    for reply in replies:
         if isinstance(reply, CancelReply) and not whole:
             reply = attrs.evolve(reply, job=None, first_request=None, certificate=None)
         entries.append(json_bytes(entry_to_wire(reply)))
-    return entries
+        yield
+    return _entries(entries)
 
 
 # --- look ----------------------------------------------------------------------------------------
 
 
 def job_get(session: Session, params: GetParams) -> Any:
-    return {"job": job_to_wire(session.sup.get_nowait(params.job_id))}
+    return _job(session, session.sup.get_nowait(params.job_id))
+
+
+def _job(session: Session, job: Job) -> Any:
+    return _answered(session, JobResult(job=job), job)
+
+
+def _answered(session: Session, result: Any, job: Job | None) -> Any:
+    """The result as JSON values, or a `Later` if it holds a job whose own result may be large."""
+    if job is None or _is_small(job.result):
+        return to_wire(result)
+
+    async def run(call: Call) -> Any:
+        return await _answer(session, result, job)
+
+    return Later(run)
+
+
+async def _answer(session: Session, result: Any, job: Job | None) -> Any:
+    if job is None or _is_small(job.result):
+        return to_wire(result)
+    async with session.server.bulk.turn():
+        return msgspec.Raw(json_bytes(to_wire(result)))
+
+
+def _is_small(value: Any) -> bool:
+    """Whether this is made into JSON in no time, whatever it is."""
+    kind = type(value)
+    return value is None or kind in (bool, float) or (kind in (int, str) and _is_short(value))
+
+
+def _is_short(value: int | str) -> bool:
+    size = len(value) if isinstance(value, str) else value.bit_length()
+    return size <= SMALL_RESULT
 
 
 def job_wait(session: Session, params: WaitParams) -> Any:
     job = session.sup.get_nowait(params.job_id)
     if job.state.is_final:
-        return {"job": job_to_wire(job)}
+        return _job(session, job)
 
     async def run(call: Call) -> Any:
         try:
-            return {"job": job_to_wire(await session.sup.wait(params.job_id, params.timeout))}
+            job = await session.sup.wait(params.job_id, params.timeout)
         except trio.TooSlowError:
             now = session.sup.get_nowait(params.job_id)
             raise WaitTimedOut(
                 f"job {now.id} was still {now.state} after {params.timeout} s",
                 job=job_to_wire(now),
             ) from None
+        return await _answer(session, JobResult(job=job), job)
 
     return Later(run)
 
 
 def job_list(session: Session, params: ListParams) -> Any:
-    filter, limit = params.to_filter(), params.limit
-    while True:
-        page = session.sup.list_nowait(filter, limit=limit, cursor=params.cursor)
-        encoded = json_bytes(page_to_wire(page))
-        if len(encoded) <= PAGE_BYTES or len(page) <= 1:
-            return msgspec.Raw(encoded)
-        limit = len(page) // 2
+    jobs = _Pieces()
+
+    def fits(job: Job) -> bool:
+        return jobs.add(json_bytes(job_to_wire(job, result_limit=RESULT_LIMIT_IN_LISTS)))
+
+    def work() -> Work:
+        page = yield from session.sup.list_steps(
+            params.to_filter(), limit=params.limit, cursor=params.cursor, fits=fits
+        )
+        head = to_wire(attrs.evolve(page, jobs=()))
+        return head | {"jobs": jobs.joined()}
+
+    return _paged(session, work())
 
 
 def job_logs(session: Session, params: LogsParams) -> Any:
-    limit = params.limit
-    while True:
-        page = session.sup.logs_nowait(params.job_id, since=params.since, limit=limit)
-        encoded = json_bytes(to_wire(page))
-        if len(encoded) <= PAGE_BYTES or len(page.entries) <= 1:
-            return msgspec.Raw(encoded)
-        limit = len(page.entries) // 2
+    def work() -> Work:
+        page = session.sup.logs_nowait(params.job_id, since=params.since, limit=params.limit)
+        entries = _Pieces()
+        last = params.since
+        for entry in page.entries:
+            if not entries.add(json_bytes(to_wire(entry))):
+                page = attrs.evolve(page, next=last, eof=False)
+                break
+            last = entry.n
+            yield
+        return to_wire(attrs.evolve(page, entries=())) | {"entries": entries.joined()}
+
+    return _paged(session, work())
+
+
+def _paged(session: Session, work: Work) -> Later:
+    async def run(call: Call) -> Any:
+        return msgspec.Raw(json_bytes(await session.server.bulk.do(work)))
+
+    return Later(run)
+
+
+class _Pieces:
+    """The items of a page, as JSON; a page is cut short rather than grow too large."""
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+        self._size = 0
+
+    def add(self, piece: bytes) -> bool:
+        """False: it is the next page's."""
+        if self._pieces and self._size + len(piece) > PAGE_BYTES:
+            return False
+        self._pieces.append(piece)
+        self._size += len(piece)
+        return True
+
+    def joined(self) -> msgspec.Raw:
+        return msgspec.Raw(b"[" + b",".join(self._pieces) + b"]")
 
 
 # --- events --------------------------------------------------------------------------------------
@@ -321,17 +424,11 @@ def events_subscribe(session: Session, params: SubscribeParams) -> Any:
 
     async def run(call: Call) -> Any:
         try:
-            await subscription.run(sup, session.stream, session.server.events, call.answer_first)
-        except ReplayGone:
+            await subscription.run(sup, session.server, call.answer_first)
+        except (ReplayGone, *CONTAINED):
             if not call.answered:
                 raise
-            session.close_nowait(*TOO_SLOW)
-        except CONTAINED as exc:
-            if not call.answered:
-                raise
-            # The client believes that it hears everything: it must not go on like this.
-            log.error("%r: %r failed", session, subscription, exc_info=exc)
-            session.close_nowait(*EVENTS_FAILED)
+            session.close_nowait(*session.failed(subscription))
         finally:
             session.subscriptions.pop(subscription.id, None)
 
@@ -354,21 +451,29 @@ def events_unsubscribe(session: Session, params: UnsubscribeParams) -> Any:
 
 
 def server_info(session: Session, params: NoParams) -> Any:
-    return to_wire(
-        ServerInfo(
-            server=server_name(),
-            protocol=SUBPROTOCOL,
-            sessions=len(session.server.sessions),
-            lingering=len(session.server.lingering),
-            statistics=session.sup.statistics_nowait(),
-            jobs=tuple(session.sup.registry.describe()),
+    def work() -> Work:
+        statistics = yield from session.sup.statistics_steps()
+        return to_wire(
+            ServerInfo(
+                server=server_name(),
+                protocol=SUBPROTOCOL,
+                sessions=len(session.server.sessions),
+                lingering=len(session.server.lingering),
+                statistics=statistics,
+                jobs=tuple(session.sup.registry.describe()),
+            )
         )
-    )
+
+    return _paged(session, work())
 
 
 def server_shutdown(session: Session, params: ShutdownParams) -> Any:
     session.sup.shutdown_nowait(params.mode, grace=params.grace)
     return OK
+
+
+def rpc_discover(session: Session, params: NoParams) -> Any:
+    return msgspec.Raw(document_json())
 
 
 HANDLERS: Final[Mapping[str, Callable[[Session, Any], Any]]] = {
@@ -387,5 +492,6 @@ HANDLERS: Final[Mapping[str, Callable[[Session, Any], Any]]] = {
     "events.unsubscribe": events_unsubscribe,
     "server.info": server_info,
     "server.shutdown": server_shutdown,
+    "rpc.discover": rpc_discover,
     "$/cancelRequest": cancel_request,
 }

@@ -17,6 +17,13 @@ class Limits:
         batch_bytes: what one connection's batches may hold of answers that wait for the rest.
         pending_requests: unanswered requests of one connection.
         subscriptions: open subscriptions of one connection.
+        messages_per_second: requests and notifications of one connection, those in batches too;
+            cancels and pings are counted apart, with the same bounds. What is beyond is answered
+            `overloaded`; who goes on far beyond is put out with 4429.
+        messages_burst: how many may come at once.
+        bytes_per_second: of the messages of one connection, likewise.
+        bytes_burst: how many may come at once; at least one message of `message_bytes` may.
+        bookmark_seconds: without an event, after which a subscription is sent a bookmark.
         outbox_bytes: what may wait to be sent on one connection before it counts as too slow.
         write_seconds: how long a connection may take to accept 64 KiB.
         close_seconds: how long a closing handshake may take.
@@ -34,6 +41,11 @@ class Limits:
     batch_bytes: int = 8 * 1024 * 1024
     pending_requests: int = 1000
     subscriptions: int = 64
+    messages_per_second: float = 10_000.0
+    messages_burst: int = 50_000
+    bytes_per_second: float = 32.0 * 1024 * 1024
+    bytes_burst: int = 64 * 1024 * 1024
+    bookmark_seconds: float = attrs.field(default=10.0, validator=attrs.validators.gt(0))
     outbox_bytes: int = 16 * 1024 * 1024
     write_seconds: float = 10.0
     close_seconds: float = 1.0
@@ -52,6 +64,11 @@ class Limits:
             "batch_items": self.batch_items,
             "pending_requests": self.pending_requests,
             "subscriptions": self.subscriptions,
+            "messages_per_second": self.messages_per_second,
+            "messages_burst": self.messages_burst,
+            "bytes_per_second": self.bytes_per_second,
+            "bytes_burst": self.bytes_burst,
+            "bookmark_seconds": self.bookmark_seconds,
             "heartbeat_seconds": self.heartbeat_seconds,
             "linger_seconds": self.linger_seconds,
         }

@@ -14,18 +14,20 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
-from trio_websocket import ConnectionClosed, wrap_server_stream
+from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_stream
 
 from .._model import DisconnectPolicy
 from .auth import Auth, Token
 from .calls import CONTAINED
 from .door import Admitted, Door
+from .fanout import Fanout
 from .http import BadHead, read_head, response
 from .limits import Limits
 from .linger import Lingering
 from .session import Session
 from .stream import OutboxStream
-from .subscriptions import EventCache
+from .tls import shake_hands
+from .turnstile import Turnstile
 
 if TYPE_CHECKING:
     from .._supervisor import Supervisor
@@ -53,6 +55,8 @@ class Server:
         nursery: where connections live; closing cancels it last.
         sessions: the websocket connections that are open.
         lingering: the jobs whose client may come back.
+        fanout: passes the events on.
+        bulk: where work of more than a millisecond waits for its turn.
     """
 
     def __init__(
@@ -71,7 +75,8 @@ class Server:
         self.nursery = nursery
         self.sessions: set[Session] = set()
         self.lingering = Lingering(sup, background, limits.linger_seconds)
-        self.events = EventCache()
+        self.fanout = Fanout(limits.bookmark_seconds)
+        self.bulk = Turnstile()
         self._streams: set[OutboxStream] = set()
         self._strangers: dict[OutboxStream, None] = {}  # the oldest first
         self._one_left = trio.Event()
@@ -82,8 +87,13 @@ class Server:
 
     # --- one connection ------------------------------------------------------------------------
 
-    async def serve_stream(self, transport: trio.abc.Stream) -> None:
-        """Serve one connection until it ends. Its failure stays its own."""
+    async def serve_stream(self, transport: trio.abc.Stream, *, peer: Token | None = None) -> None:
+        """Serve one connection until it ends. Its failure stays its own.
+
+        Args:
+            transport: the connection.
+            peer: who is there, if that is known without a token; see `Peers`.
+        """
         stream = OutboxStream(transport, self.limits)
         self._streams.add(stream)
         self._make_room()
@@ -95,7 +105,7 @@ class Server:
                     if self._closing:
                         stream.send_nowait(CLOSING)
                     else:
-                        await self._converse(stream, transport)
+                        await self._converse(stream, transport, peer)
                 finally:
                     self._strangers.pop(stream, None)
                     with trio.CancelScope(shield=True):
@@ -118,8 +128,10 @@ class Server:
             del self._strangers[oldest]
             oldest.abort()
 
-    async def _converse(self, stream: OutboxStream, transport: trio.abc.Stream) -> None:
-        admitted = await self._admit(stream, transport)
+    async def _converse(
+        self, stream: OutboxStream, transport: trio.abc.Stream, peer: Token | None
+    ) -> None:
+        admitted = await self._admit(stream, transport, peer)
         if admitted is None:
             return
         async with trio.open_nursery() as nursery:  # the websocket library's reader lives here
@@ -132,16 +144,22 @@ class Server:
                     receive_buffer_size=RECEIVE_BYTES,
                 )
                 websocket = await proposal.accept(subprotocol=admitted.subprotocol)
+                stream.tell_faults(partial(_fault, websocket))
                 stream.open_gate()
             if not handshake.cancelled_caught:
                 known = partial(self._strangers.pop, stream, None)
-                await Session(self, stream, admitted.token, known).run(websocket)
+                presumed = admitted.token is peer
+                session = Session(self, stream, admitted.token, known, presumed=presumed)
+                await session.run(websocket)
             nursery.cancel_scope.cancel()
 
-    async def _admit(self, stream: OutboxStream, transport: trio.abc.Stream) -> Admitted | None:
+    async def _admit(
+        self, stream: OutboxStream, transport: trio.abc.Stream, peer: Token | None
+    ) -> Admitted | None:
         """Read the request head and decide; whoever does not get in is answered."""
         try:
             with trio.fail_after(self.limits.head_seconds):
+                await shake_hands(transport)
                 got = await read_head(transport, max_bytes=self.limits.head_bytes)
         except trio.TooSlowError:
             stream.send_nowait(response(408, "no request came in time"))
@@ -152,11 +170,11 @@ class Server:
         if got is None:
             return None
         head, raw, rest = got
-        decision = self.door.decide(head, ready=self.sup.accepting)
+        decision = self.door.decide(head, ready=self.sup.accepting, peer=peer)
         if isinstance(decision, Admitted):
             stream.replay(raw, rest)
             return decision
-        stream.send_nowait(response(decision.status, decision.text, decision.headers))
+        stream.send_nowait(response(decision.status, decision.body, decision.headers))
         return None
 
     # --- sessions ------------------------------------------------------------------------------
@@ -187,7 +205,10 @@ class Server:
         if let_finish:
             with trio.move_on_after(self.limits.close_seconds):
                 for session in [*self.sessions]:
-                    await session.quiet()
+                    await session.intake.quiet()
+        with trio.move_on_after(self.limits.close_seconds / 2):
+            for session in [*self.sessions]:
+                await self.fanout.drain([*session.subscriptions.values()])
         for session in [*self.sessions]:
             try:
                 session.say_goodbye(reason, RECONNECT_AFTER)
@@ -200,6 +221,14 @@ class Server:
             while self._streams:
                 self._one_left = trio.Event()
                 await self._one_left.wait()
+
+
+def _fault(websocket: WebSocketConnection) -> tuple[int, str] | None:
+    """What the peer did that no peer may, if the library has found something (RFC 6455, 7.4.1)."""
+    closed = websocket.closed
+    if closed is None or closed.code not in (1002, 1007):
+        return None
+    return closed.code, closed.reason or ""
 
 
 @asynccontextmanager
@@ -227,6 +256,7 @@ async def open_server(
             async with trio.open_nursery() as background:
                 async with trio.open_nursery() as connections:
                     server = Server(sup, auth, door, limits or Limits(), connections, background)
+                    connections.start_soon(server.fanout.run)
                     task_status.started(server)
                     await stop.wait()
                     await server.close()

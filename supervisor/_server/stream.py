@@ -6,7 +6,8 @@
   frames (pongs, the answer to a close) take the same way.
 - Nothing is written after a close frame.
 - A peer that does not take 64 KiB within the write deadline is cut off, and so is one that sends
-  bytes on end without ever completing a message.
+  bytes on end without ever completing a message (`meter.py`).
+- What has arrived and was not looked at yet is bounded: when it is too much, nothing is read.
 
 The server frames its messages itself: what a server sends is not masked, so a frame is the payload
 behind a short header, and one payload can be framed once for many connections (RFC 6455, 5.2).
@@ -16,11 +17,17 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
+import socket
+import struct
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import trio
 
 from .limits import Limits
+from .meter import FRAME_COST, FrameMeter, Patience
+from .tls import end_tls
 
 __all__ = ["PING", "OutboxStream", "close_frame", "text_frame"]
 
@@ -28,8 +35,9 @@ CHUNK = 64 * 1024
 CROWDED = 256 * 1024
 """Bytes in the outbox at which events wait, so that log lines are dropped early, not late."""
 
-TRICKLE = 8 * 1024
-"""Bytes a second that may always arrive without completing a message: pings, for one."""
+IDLE_FRAMES = 10
+"""How many frames that complete no message the websocket library is given at once: some hundred
+microseconds of its work, which it does without a checkpoint."""
 
 DRAIN_BYTES = 1024 * 1024
 
@@ -53,11 +61,16 @@ def close_frame(code: int, reason: str) -> bytes:
     return bytes((_CLOSE, 2 + len(text))) + code.to_bytes(2, "big") + text
 
 
+def _no_fault() -> None:
+    pass
+
+
 class OutboxStream(trio.abc.Stream):
     """A stream with an outbox. `flush` must run as long as it is open.
 
     Attributes:
         received: counts arrivals; if it stands still, the peer is silent.
+        sent: counts the messages that were sent, each of a batch of frames for itself.
         closed: set once the transport is closed, or the peer has closed its side.
     """
 
@@ -71,21 +84,25 @@ class OutboxStream(trio.abc.Stream):
         self._more = trio.Event()
         self._empty = trio.Event()
         self._empty.set()
-        self._room = trio.Event()
+        self._want_room: dict[Callable[[], None], None] = {}
         self._sealed = False
         self._closing = False
         self._calm = True
         self._aborted = False
         self._leave_by = math.inf
+        self._find_fault: Callable[[], tuple[int, str] | None] = _no_fault
         self._writing = trio.CancelScope()
         self._head = b""
-        self._rest = b""
+        self._rest: bytes | bytearray = b""
         self._gate: trio.Event | None = None
         self.received = 0
+        self.sent = 0
         self.closed = trio.Event()
-        self._patience = limits.unauthenticated_bytes * 4
-        self._budget = self._patience
-        self._last_refill = 0.0
+        self._meter = FrameMeter()
+        self._patience = Patience(4 * limits.unauthenticated_bytes, trio.current_time())
+        self._unread: deque[int] = deque()  # sizes of messages that nobody has looked at yet
+        self._unread_bytes = 0
+        self._read_on: trio.Event | None = None
 
     def __repr__(self) -> str:
         return f"<OutboxStream over {self._transport!r}, {len(self._out)} bytes waiting>"
@@ -97,18 +114,34 @@ class OutboxStream(trio.abc.Stream):
         """Whether so much waits that what can wait should."""
         return len(self._out) > min(CROWDED, self._limits.outbox_bytes)
 
-    async def wait_room(self) -> None:
-        """Return once it is not crowded, or nothing will be sent any more.
+    def tell_when_room(self, call: Callable[[], None]) -> None:
+        """Call this, once, when it is not crowded any more, or nothing will be sent any more."""
+        self._want_room[call] = None
 
-        The next thing to be sent, if it is sent at once, is taken.
+    def _tell_of_room(self) -> None:
+        calls, self._want_room = self._want_room, {}
+        for call in calls:
+            call()
+
+    def send_messages(self, frames: Sequence[bytes]) -> bool:
+        """Send framed messages, in order and together, at once if nothing waits.
+
+        False: too much waits already, and these were not taken.
         """
-        while self.crowded and not self._sealed:
-            if self._room.is_set():  # several may wait, and all for the same event
-                self._room = trio.Event()
-            await self._room.wait()
+        if len(self._out) > self._limits.outbox_bytes:
+            return False
+        self.sent += len(frames)
+        self._calm = True  # they were gathered before: what follows is not close behind
+        self._send(frames[0] if len(frames) == 1 else b"".join(frames))
+        return True
+
+    def send_message(self, frame: bytes) -> bool:
+        """Send a framed message soon, in order. False: too much waits, and it was not taken."""
+        self.sent += 1
+        return self.send_nowait(frame)
 
     def send_nowait(self, data: bytes) -> bool:
-        """Send soon, in order. False: too much waits already, and this was not taken."""
+        """Send bytes soon, in order. False: too much waits already, and these were not taken."""
         if len(self._out) > self._limits.outbox_bytes:
             return False
         self._send(data)
@@ -145,9 +178,19 @@ class OutboxStream(trio.abc.Stream):
         self._leave_by = min(self._leave_by, trio.current_time() + self._limits.close_seconds)
         self._seal()
 
+    def tell_faults(self, find: Callable[[], tuple[int, str] | None]) -> None:
+        """The websocket library closes without a word on a peer that breaks the rules.
+
+        From now on such a peer is told what it did.
+
+        Args:
+            find: returns code and reason to close with; None if there is no fault.
+        """
+        self._find_fault = find
+
     def _seal(self) -> None:
         self._sealed = True
-        self._room.set()
+        self._tell_of_room()
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """For the websocket library, which sends whole frames."""
@@ -197,14 +240,27 @@ class OutboxStream(trio.abc.Stream):
                 if not self._aborted:
                     await self._transport.send_all(chunk)
             if self._aborted or self._writing.cancelled_caught:
+                self._let_go()
                 raise trio.BrokenResourceError("the peer does not read")
             del self._out[: len(chunk)]
-            if not self.crowded:
-                self._room.set()
+            if self._want_room and not self.crowded:
+                self._tell_of_room()
         self._empty.set()
         self._calm = True
         if not self._closing:
             self._more = trio.Event()
+
+    def _let_go(self) -> None:
+        """When the socket is closed, let the kernel drop what the peer does not take.
+
+        It would keep up to megabytes of it for minutes, on behalf of nobody.
+        """
+        lowest = self._transport
+        while isinstance(lowest, trio.SSLStream):
+            lowest = lowest.transport_stream
+        if isinstance(lowest, trio.SocketStream):
+            with suppress(OSError):
+                lowest.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
     def abort(self) -> None:
         """Give up on the peer: what waits is dropped, and the transport is closed."""
@@ -231,46 +287,65 @@ class OutboxStream(trio.abc.Stream):
 
     def be_patient(self) -> None:
         """The peer is authenticated: messages may be large."""
-        self._patience = self._budget = 2 * self._limits.message_bytes
+        self._patience.widen(2 * self._limits.message_bytes)
 
-    def message_received(self) -> None:
-        """A message is complete."""
-        self._budget = self._patience
+    def message_received(self) -> int:
+        """The oldest message that has arrived is being looked at; its size on the wire."""
+        size = self._unread.popleft() if self._unread else 0
+        self._unread_bytes -= size
+        if self._read_on is not None:
+            self._read_on.set()
+        return size
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
-        data: bytes | bytearray
         if self._head:
             await trio.lowlevel.checkpoint()
-            data, self._head = self._head, b""
-            return data
+            head, self._head = self._head, b""
+            return head
         if self._gate is not None:
             await self._gate.wait()
+        while self._unread_bytes > 2 * self._limits.message_bytes:
+            self._read_on = trio.Event()
+            await self._read_on.wait()
         if self._rest:
+            await trio.lowlevel.checkpoint()
             data, self._rest = self._rest, b""
         else:
-            try:
-                data = await self._transport.receive_some(max_bytes)
-            except (trio.BrokenResourceError, trio.ClosedResourceError):
-                self.closed.set()
-                raise
+            data = await self._receive(max_bytes)
+        return self._measured(data)
+
+    async def _receive(self, max_bytes: int | None) -> bytes | bytearray:
+        try:
+            data = await self._transport.receive_some(max_bytes)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            self.closed.set()
+            raise
         self.received += 1
         self._calm = True
         if not data:
             self.closed.set()
-        self._budget -= len(data)
-        if self._budget < 0:
-            self._spend_time()
         return data
 
-    def _spend_time(self) -> None:
-        """Bytes without a message: a trickle is fine, a flood is not."""
-        now = trio.current_time()
-        earned = (now - self._last_refill) * TRICKLE
-        self._last_refill = now
-        self._budget = int(min(self._budget + earned, self._patience))
-        if self._budget < 0:
+    def _measured(self, data: bytes | bytearray) -> bytes | bytearray:
+        """As much of it as is passed on at once; the rest is kept."""
+        meter = self._meter
+        if meter.is_one_message(data):
+            self._unread.append(len(data))
+            self._unread_bytes += len(data)
+            if self._patience.tried:
+                self._patience.earn(len(data))
+            return data
+        taken = meter.measure(data, IDLE_FRAMES)
+        if taken < len(data):
+            data, self._rest = data[:taken], data[taken:]
+        for size in meter.messages:
+            self._unread.append(size)
+            self._unread_bytes += size
+            self._patience.earn(size)
+        if not self._patience.spend(len(data) + FRAME_COST * meter.idle, trio.current_time):
             self.send_close(1009, "too many bytes without a message")
             raise trio.BrokenResourceError("too many bytes without a message")
+        return data
 
     # --- the end -------------------------------------------------------------------------------
 
@@ -279,6 +354,8 @@ class OutboxStream(trio.abc.Stream):
         if self._closing:
             await self.closed.wait()
             return
+        if not self._sealed and (fault := self._find_fault()) is not None:
+            self.send_close(*fault)
         self._closing = True
         self._seal()
         self._more.set()
@@ -290,6 +367,8 @@ class OutboxStream(trio.abc.Stream):
         finally:
             self._writing.cancel()
             self._more.set()
+            if self._out:
+                self._let_go()
             try:
                 with trio.CancelScope(shield=True):
                     await trio.aclose_forcefully(self._transport)
@@ -303,6 +382,8 @@ class OutboxStream(trio.abc.Stream):
         what we said last.
         """
         try:
+            if isinstance(self._transport, trio.SSLStream):
+                self._transport = await end_tls(self._transport)
             if isinstance(self._transport, trio.abc.HalfCloseableStream):
                 await self._transport.send_eof()
             for _ in range(DRAIN_BYTES // CHUNK):

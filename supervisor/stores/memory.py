@@ -1,14 +1,18 @@
 """The store in memory: everything is kept at once, and nothing survives the process.
 
-The newest finished jobs and events are kept, up to a bound; live jobs always.
+The newest finished jobs and events are kept, up to a bound; live jobs always. Events are kept up to
+an age, too, on a clock of this process: the time of day, which their records show, may jump.
+Nothing wakes up for that: what is too old is dropped when somebody looks.
 """
 
 from __future__ import annotations
 
 import itertools
 import secrets
+import time
+from bisect import bisect_right
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import ClassVar
 
@@ -24,6 +28,7 @@ __all__ = ["MemoryStore"]
 
 FINISHED_KEPT = 10_000
 EVENTS_KEPT = 10_000
+EVENTS_SECONDS = 600.0
 TOMBSTONES_KEPT = 10_000
 
 
@@ -37,14 +42,20 @@ class _Row:
         self.seq = 0
 
 
+def _place(row: _Row) -> int:
+    return row.place
+
+
 class MemoryStore(Store):
     """Keeps everything in this process.
 
     Args:
         finished_kept: how many finished jobs are remembered.
         events_kept: how many events can be replayed.
+        events_seconds: for how long; those of the last change always.
         log_bytes: the budget of all log lines together.
         tombstones_kept: how many cancels of unknown jobs are remembered.
+        clock: what `events_seconds` are counted on; a clock that never goes back.
     """
 
     synchronous: ClassVar[bool] = True
@@ -54,8 +65,10 @@ class MemoryStore(Store):
         *,
         finished_kept: int = FINISHED_KEPT,
         events_kept: int = EVENTS_KEPT,
+        events_seconds: float = EVENTS_SECONDS,
         log_bytes: int = 256 * 1024 * 1024,
         tombstones_kept: int = TOMBSTONES_KEPT,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.instance = secrets.token_hex(8)
         self._finished_kept = finished_kept
@@ -64,6 +77,10 @@ class MemoryStore(Store):
         self._places = itertools.count(1)
         self._finished: OrderedDict[str, None] = OrderedDict()
         self._ring: deque[Published] = deque(maxlen=events_kept)
+        self._times: deque[float] = deque(maxlen=events_kept)  # when those in the ring came
+        self._newest = 0  # how many of them the last change made
+        self._events_seconds = events_seconds
+        self._clock = clock
         self._seq = 0
         self._logs = LogRings(bytes_in_all=log_bytes)
         self._tombstones: OrderedDict[str, Tombstone] = OrderedDict()
@@ -96,9 +113,13 @@ class MemoryStore(Store):
         if row is None or row.spec is not spec:
             row = self._place(spec, record)
         row.record = record
-        for event in events:
-            self._seq = row.seq = self._seq + 1
-            self._ring.append((self._seq, wall, event, spec, record))
+        if events:
+            now = self._clock()
+            self._newest = len(events)
+            for event in events:
+                self._seq = row.seq = self._seq + 1
+                self._ring.append((self._seq, wall, event, spec, record))
+                self._times.append(now)
         if isinstance(record, Final):
             self._retire(spec.id)
         return self._seq
@@ -124,11 +145,12 @@ class MemoryStore(Store):
         return self._rows.get(job_id)
 
     def scan(self, after: int = 0) -> Iterator[tuple[int, _Row]]:
-        for row in list(self._rows.values()):
-            if row.place > after:
-                yield row.place, row
+        rows = list(self._rows.values())
+        for row in rows[bisect_right(rows, after, key=_place) :]:
+            yield row.place, row
 
     def events(self, since: int) -> Sequence[Published]:
+        self._drop_old_events()
         oldest = self._ring[0][0] if self._ring else self._seq + 1
         if not oldest - 1 <= since <= self._seq:
             raise ReplayGone(
@@ -142,6 +164,14 @@ class MemoryStore(Store):
         newest = list(itertools.islice(reversed(self._ring), self._seq - since))
         newest.reverse()
         return newest
+
+    def _drop_old_events(self) -> None:
+        # Not those of the last change: whoever has just made it passes them on, and this process
+        # may have been stopped for an hour in between.
+        limit = self._clock() - self._events_seconds
+        while len(self._times) > self._newest and self._times[0] < limit:
+            self._times.popleft()
+            self._ring.popleft()
 
     def append_log(
         self, job_id: str, attempt: int, stream: str, data: str | bytes, wall: float
