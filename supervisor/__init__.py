@@ -36,7 +36,10 @@ from ._model import (
     Certificate,
     Command,
     ConflictPolicy,
+    Connected,
     DisconnectPolicy,
+    Disconnected,
+    EventsLost,
     How,
     Job,
     JobErrorInfo,
@@ -60,7 +63,7 @@ from ._model import (
 )
 from ._open import open_supervisor
 from ._registry import RegisteredJob, Registry
-from ._server import Address, Auth, Limits, Token, serve
+from ._server import Address, Auth, Limits, Token, UnixAddress, serve, serve_unix
 from ._supervisor import Supervisor
 from .abc import JobControl, JobHandle, JobWatch
 
@@ -80,8 +83,11 @@ __all__ = [
     "Client",
     "Command",
     "ConflictPolicy",
+    "Connected",
     "ConnectionLost",
     "DisconnectPolicy",
+    "Disconnected",
+    "EventsLost",
     "Forbidden",
     "How",
     "InvalidArguments",
@@ -126,6 +132,7 @@ __all__ = [
     "Token",
     "Tombstone",
     "Unauthenticated",
+    "UnixAddress",
     "UnknownJobName",
     "UnsuccessfulJob",
     "Unsupported",
@@ -134,4 +141,5 @@ __all__ = [
     "current_job",
     "open_supervisor",
     "serve",
+    "serve_unix",
 ]

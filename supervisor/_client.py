@@ -1,60 +1,46 @@
-"""The client: the same methods as the supervisor in this process, over one websocket.
+"""The client: the same methods as the supervisor in this process, over one websocket at a time.
 
-One task reads, one writes; requests of all tasks share the connection. A caller that is cancelled
-while it waits tells the server so; nothing it asked for is undone. When the connection ends, every
-open request and watch is told with `ConnectionLost`, and the caller's own tasks are left alone.
+Requests of all tasks share the connection. A caller that is cancelled while it waits tells the
+server so; nothing it asked for is undone. When the connection ends, another one takes its place
+(see `_keeper`): what is not answered is asked again, as far as that is safe, and watches go on
+where they were. When there is none to be had, every open request and watch is told with
+`ConnectionLost`, and the caller's own tasks are left alone.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+import secrets
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import trio
-import trio_websocket
 
-from ._errors import (
-    ConnectionLost,
-    ProtocolError,
-    SupervisorError,
-)
-from ._methods import HelloResult, JobResult, ServerInfo, StartResult, SubscribeResult
+from ._channel import Channel
+from ._errors import ProtocolError, SupervisorError
+from ._methods import HelloResult, JobResult, ServerInfo, StartResult
 from ._model import (
     CancelReply,
     Command,
+    ConflictPolicy,
     Job,
-    JobEvent,
     JobFilter,
     JobPage,
     JobRequest,
-    LogEntry,
     LogPage,
-    LogsLagged,
-    ProgressEvent,
+    ReusePolicy,
     Statistics,
 )
 from ._options import check_seconds
-from ._watch import Watch
-from ._wire import (
-    Batch,
-    ErrorReply,
-    Notification,
-    Result,
-    decode,
-    encode_notification,
-    encode_request,
-    exception_of,
-)
+from ._remote_watch import RemoteWatch
+from ._wire import json_bytes
 from ._wire_records import (
     entries_from_wire,
     filter_to_wire,
     from_wire,
-    item_from_wire,
     request_to_wire,
 )
 from .abc import JobControl, JobHandle
@@ -63,8 +49,10 @@ __all__ = ["Client", "RemoteHandle"]
 
 T = TypeVar("T")
 
-START_MANY_AT_ONCE = 1000
-WHAT_NEXT = "; whether it took effect is unknown: connect again and look, or repeat it by its id"
+START_MANY_AT_ONCE: Final = 1000
+
+ENVELOPE: Final = 1024
+"""Bytes of a message that are not its list of jobs, and some to spare."""
 
 
 class RemoteHandle(JobHandle):
@@ -109,171 +97,57 @@ class RemoteHandle(JobHandle):
         return self._job
 
 
-class _Call:
-    """A request that waits for its answer."""
-
-    __slots__ = ("answer", "done", "read")
-
-    def __init__(self, read: Callable[[Any], Any]) -> None:
-        self.read = read
-        self.done = trio.Event()
-        self.answer: Any = None
-
-    def finish(self, answer: Any) -> None:
-        self.answer = answer
-        self.done.set()
-
-
 class Client(JobControl):
-    """A connection to a supervisor. Made by `connect` (in `_connect`).
+    """A connection to a supervisor, made anew when it breaks. Made by `connect` (in `_connect`)."""
 
-    Attributes:
-        hello: what the server said of itself.
-    """
-
-    hello: HelloResult
-
-    def __init__(self, connection: trio_websocket.WebSocketConnection) -> None:
-        self._connection = connection
-        self._ids = itertools.count(1)
-        self._calls: dict[int, _Call] = {}
-        self._watches: dict[str, Watch] = {}
-        self._outbox: deque[bytes] = deque()
-        self._outbox_filled = trio.Event()
-        self._lost: ConnectionLost | None = None
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._id_prefix = f"c{secrets.token_hex(8)}-"
+        self._id_numbers = itertools.count(1)
 
     def __repr__(self) -> str:
-        state = "connected" if self._lost is None else "lost"
-        return f"<Client {state}: {len(self._calls)} requests, {len(self._watches)} watches>"
+        return f"<Client {self._channel!r}>"
+
+    @property
+    def hello(self) -> HelloResult:
+        """What the server said of itself on the newest connection."""
+        return self._channel.hello
 
     @property
     def instance(self) -> str:
-        """Names the history that `seq` counts in."""
+        """Names the history that `seq` counts in; another one when the server was replaced."""
         return self.hello.instance
 
     @property
     def resume_token(self) -> str:
-        """With this a later connection takes the jobs that linger after this one."""
+        """With this a later client takes the jobs that linger after this one."""
         return self.hello.resume_token
-
-    # --- the connection -------------------------------------------------------------------------
-
-    async def serve(self) -> None:
-        """Read and write until the connection ends; whatever ends it is told to the callers."""
-        try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._write)
-                await self._read()
-                nursery.cancel_scope.cancel()
-        except* (trio_websocket.ConnectionClosed, OSError, trio.BrokenResourceError):
-            pass  # told by `_lose`
-        finally:
-            self._lose()
-
-    async def _read(self) -> None:
-        while True:
-            try:
-                message = await self._connection.get_message()
-            except trio_websocket.ConnectionClosed:
-                return
-            self._dispatch(message)
-
-    async def _write(self) -> None:
-        # The only task that sends: a send that is cancelled midway would corrupt the stream.
-        while True:
-            await self._outbox_filled.wait()
-            self._outbox_filled = trio.Event()
-            while self._outbox:
-                await self._connection.send_message(self._outbox.popleft().decode())
-
-    def _send(self, message: bytes) -> None:
-        self._outbox.append(message)
-        self._outbox_filled.set()
-
-    def _lose(self) -> None:
-        closed = self._connection.closed
-        why = f" ({closed.code} {closed.reason or closed.name})" if closed else ""
-        self._lost = ConnectionLost(f"the connection to the supervisor has ended{why}")
-        for call in self._calls.values():
-            call.finish(ConnectionLost(f"{self._lost}{WHAT_NEXT}"))
-        self._calls.clear()
-        for watch in self._watches.values():
-            watch.close(ConnectionLost(f"{self._lost}; connect again and watch from `since`"))
-        self._watches.clear()
-
-    def _dispatch(self, message: str | bytes) -> None:
-        event = decode(message)
-        for item in event.items if isinstance(event, Batch) else (event,):
-            match item:
-                case Result(id=id, result=result):
-                    self._finish(id, result)
-                case ErrorReply(id=id) if id is not None:
-                    self._fail(id, exception_of(item.code, item.message, item.data))
-                case Notification(method=method, params=params):
-                    self._notified(method, params)
-                case _:
-                    pass  # a peer's nonsense; its requests are not ours to answer
-
-    def _finish(self, id: object, result: Any) -> None:
-        call = self._calls.pop(id, None) if isinstance(id, int) else None
-        if call is None:
-            return  # its caller has left
-        try:
-            call.finish(call.read(result))
-        except ProtocolError as exc:
-            call.finish(exc)
-
-    def _fail(self, id: object, error: SupervisorError) -> None:
-        call = self._calls.pop(id, None) if isinstance(id, int) else None
-        if call is not None:
-            call.finish(error)
-
-    def _notified(self, method: str, params: Mapping[str, Any]) -> None:
-        watch = self._watches.get(str(params.get("subscription_id")))
-        if watch is None:
-            return
-        try:
-            item = item_from_wire(method, params)
-        except ProtocolError as exc:
-            watch.close(exc)
-            return
-        match item:
-            case JobEvent():
-                watch.offer_event(item)
-            case LogEntry():
-                watch.offer_line(item)
-            case LogsLagged():
-                watch.offer_lag(item)
-            case ProgressEvent():
-                watch.offer_progress(item)
 
     # --- requests -------------------------------------------------------------------------------
 
     async def request(
-        self, method: str, params: Mapping[str, Any], read: Callable[[Any], T]
+        self,
+        method: str,
+        params: Mapping[str, Any],
+        read: Callable[[Any], T],
+        *,
+        deadline: float | None = None,
     ) -> T:
         """Ask, wait, and read the answer with `read` (in the order in which answers come).
 
+        Args:
+            method: what is asked.
+            params: with what, as JSON values.
+            read: makes something of the result; may raise `ProtocolError`.
+            deadline: when the parameter `timeout` is over, on Trio's clock, so that a repeated
+                request waits for no longer.
+
         Raises:
             SupervisorError: what the server answered.
-            ConnectionLost: the connection ended first.
+            ConnectionLost: the connection ended first, and there was no other, or the request is
+                none that may be repeated.
         """
-        await trio.lowlevel.checkpoint_if_cancelled()
-        if self._lost is not None:
-            raise ConnectionLost(str(self._lost))
-        id = next(self._ids)
-        call = self._calls[id] = _Call(read)
-        self._send(encode_request(id, method, params))
-        try:
-            await call.done.wait()
-        except trio.Cancelled:
-            if self._calls.pop(id, None) is not None:
-                self._send(encode_notification("$/cancelRequest", {"id": id}))
-            raise
-        if isinstance(call.answer, BaseException):
-            raise call.answer
-        answer: T = call.answer
-        return answer
+        return await self._channel.request(method, params, read, deadline=deadline)
 
     async def start(
         self,
@@ -307,21 +181,44 @@ class Client(JobControl):
             id_reuse_policy=id_reuse_policy,
             if_remembered=if_remembered,
         )
-        return await self.request("job.start", request_to_wire(request), self._read_handle)
+        params = self._named(request_to_wire(request))
+        read = partial(self._read_handle, request.job_id is None)
+        return await self.request("job.start", params, read)
 
-    def _read_handle(self, value: Any) -> RemoteHandle:
+    def _named(self, params: dict[str, Any]) -> dict[str, Any]:
+        """With an id, so that the request can be repeated.
+
+        Nobody else has the id, so what to do if somebody had is without meaning; a repeat that
+        found its own job would take it to heart.
+        """
+        if "job_id" in params:
+            return params
+        params["job_id"] = f"{self._id_prefix}{next(self._id_numbers)}"
+        for name, policies in (
+            ("id_conflict_policy", ConflictPolicy),
+            ("id_reuse_policy", ReusePolicy),
+        ):
+            if params.get(name) in [policy.value for policy in policies]:
+                params[name] = "use_existing"
+        return params
+
+    def _read_handle(self, ours: bool, value: Any) -> RemoteHandle:
+        """With an id of ours the job is ours, too: a repeat has found what the first one did."""
         started = from_wire(StartResult, value)
-        return RemoteHandle(self, started.job, started.created)
+        return RemoteHandle(self, started.job, started.created or ours)
 
     async def start_many(
         self, requests: Iterable[JobRequest]
     ) -> Sequence[JobHandle | SupervisorError]:
-        params = [request_to_wire(request) for request in requests]
+        wanted = [*requests]
+        jobs = [self._named(request_to_wire(request)) for request in wanted]
         answers: list[JobHandle | SupervisorError] = []
-        for first in range(0, len(params), START_MANY_AT_ONCE):
-            jobs = params[first : first + START_MANY_AT_ONCE]
-            read = partial(_read_entries, self._read_handle)
-            answers += await self.request("job.start_many", {"jobs": jobs}, read)
+        for part in _parts(jobs, self._channel.message_bytes - ENVELOPE):
+            ours = [request.job_id is None for request in wanted[len(answers) :][: len(part)]]
+            reads = [partial(self._read_handle, it) for it in ours]
+            answers += await self.request(
+                "job.start_many", {"jobs": part}, partial(_read_entries, reads)
+            )
         return answers
 
     async def get(self, job_id: str) -> Job:
@@ -356,7 +253,8 @@ class Client(JobControl):
             timeout=_finite("timeout", timeout),
             if_unknown=if_unknown,
         )
-        return await self.request("job.cancel", params, partial(from_wire, CancelReply))
+        read = partial(from_wire, CancelReply)
+        return await self.request("job.cancel", params, read, deadline=_deadline(params))
 
     async def cancel_many(
         self,
@@ -376,8 +274,8 @@ class Client(JobControl):
             wait=wait,
             timeout=_finite("timeout", timeout),
         )
-        read = partial(_read_entries, partial(from_wire, CancelReply))
-        return await self.request("job.cancel_many", params, read)
+        read = partial(_read_entries, itertools.repeat(partial(from_wire, CancelReply)))
+        return await self.request("job.cancel_many", params, read, deadline=_deadline(params))
 
     async def wait(self, job_id: str, timeout: float | None = None) -> Job:
         # The deadline is kept here: it holds even if the server does not answer any more.
@@ -409,44 +307,46 @@ class Client(JobControl):
         filter: JobFilter | None = None,
         logs: bool = False,
         progress: bool = False,
-    ) -> AbstractAsyncContextManager[Watch]:
-        @asynccontextmanager
-        async def watching() -> AsyncIterator[Watch]:
-            params = _given(
-                since=None if since is None else {"instance": self.instance, "seq": since},
-                filter=None if filter is None else filter_to_wire(filter),
-                logs=logs,
-                progress=progress,
-            )
-            id, watch = await self.request("events.subscribe", params, self._read_watch)
-            try:
-                yield watch
-            finally:
-                if self._watches.pop(id, None) is not None:
-                    self._send(
-                        encode_request(
-                            next(self._ids), "events.unsubscribe", {"subscription_id": id}
-                        )
-                    )
-
-        return watching()
-
-    def _read_watch(self, value: Any) -> tuple[str, Watch]:
-        """Runs when the answer is read, so that the events right behind it find their watch."""
-        opened = from_wire(SubscribeResult, value)
-        watch = Watch(instance=opened.instance, from_seq=opened.from_seq)
-        self._watches[opened.subscription_id] = watch
-        return opened.subscription_id, watch
+    ) -> AbstractAsyncContextManager[RemoteWatch]:
+        return self._channel.watching(since, filter, logs, progress)
 
 
 def _read_job(value: Any) -> Job:
     return from_wire(JobResult, value).job
 
 
-def _read_entries(read: Callable[[Any], T], value: Any) -> list[T | SupervisorError]:
-    if not isinstance(value, Mapping) or not isinstance(value.get("results"), list):
+def _read_entries(reads: Iterable[Callable[[Any], T]], value: Any) -> list[T | SupervisorError]:
+    entries = value.get("results") if isinstance(value, Mapping) else None
+    if not isinstance(entries, list) or not all(isinstance(entry, Mapping) for entry in entries):
         raise ProtocolError("the peer sent no proper list of results")
-    return entries_from_wire(value["results"], read)
+    if isinstance(reads, Sequence) and len(reads) != len(entries):
+        raise ProtocolError(f"the peer sent {len(entries)} results instead of {len(reads)}")
+    return [
+        answer
+        for entry, read in zip(entries, reads, strict=False)
+        for answer in entries_from_wire([entry], read)
+    ]
+
+
+def _parts(jobs: Sequence[T], bytes_at_once: float) -> Iterator[Sequence[T]]:
+    """The jobs in as few messages as may be; one that is too large for any is alone in its own."""
+    part: list[T] = []
+    room = bytes_at_once
+    for job in jobs:
+        size = len(json_bytes(job)) + 1
+        if part and (size > room or len(part) == START_MANY_AT_ONCE):
+            yield part
+            part, room = [], bytes_at_once
+        part.append(job)
+        room -= size
+    if part:
+        yield part
+
+
+def _deadline(params: Mapping[str, Any]) -> float | None:
+    """When the request's timeout is over, if it has one."""
+    timeout = params.get("timeout")
+    return None if timeout is None else trio.current_time() + float(timeout)
 
 
 def _given(**params: Any) -> dict[str, Any]:

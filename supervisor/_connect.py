@@ -2,37 +2,26 @@
 
 from __future__ import annotations
 
+import math
+import random
 import ssl
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
 import trio
-import trio_websocket
 
 from ._client import Client
 from ._dial import dial, parse_url
-from ._errors import (
-    ConnectionLost,
-    Forbidden,
-    InvalidArguments,
-    SupervisorError,
-    Unauthenticated,
-    VersionNotSupported,
-)
-from ._methods import HelloResult
+from ._errors import InvalidArguments
+from ._keeper import Dial, Keeper
+from ._model import Connected, Disconnected
 from ._options import check_seconds
-from ._wire import SUBPROTOCOL
-from ._wire_records import from_wire
 
-__all__ = ["connect", "connect_stream"]
+__all__ = ["connect", "connect_stream", "connect_with"]
 
-MESSAGE_LIMIT = 16 * 1024 * 1024
-"""Bytes of the largest message that is accepted: a page of a thousand jobs with their results."""
-
-CLOSE_SECONDS = 2.0
-"""How long the server is given to answer the close frame."""
+OnChange = Callable[[Connected | Disconnected], None]
 
 
 @asynccontextmanager
@@ -42,16 +31,24 @@ async def connect(
     token: str | None = None,
     resume_token: str | None = None,
     connect_timeout: float = 10.0,
+    reconnect_timeout: float = 30.0,
     ssl_context: ssl.SSLContext | None = None,
+    on_change: OnChange | None = None,
 ) -> AsyncIterator[Client]:
     """A client of the supervisor at `url`: `async with connect(url, token=...) as client: ...`
 
+    When the connection breaks, the client makes another: it repeats what was not answered, as far
+    as that is safe, and its watches go on where they were. Only the first one has to stand at once.
+
     Args:
-        url: as `ws://127.0.0.1:8765/ws`, or `wss://...`.
+        url: as `ws://127.0.0.1:8765/ws`, `wss://...` or `ws+unix:///run/supervisor.sock`.
         token: what lets you in; sent as a bearer token. White space around it is dropped.
-        resume_token: that of an earlier connection whose jobs linger.
-        connect_timeout: seconds until the connection must stand.
+        resume_token: that of an earlier client whose jobs linger.
+        connect_timeout: seconds until a connection must stand.
+        reconnect_timeout: seconds that one outage may last before everything that waits is told
+            with `ConnectionLost`; 0 never connects again, `math.inf` never gives up.
         ssl_context: for `wss`; the system's default otherwise.
+        on_change: told of every connection that comes or goes; must return at once.
 
     Raises:
         ConnectionLost: nobody answers there.
@@ -61,14 +58,15 @@ async def connect(
     """
     address = parse_url(url)
     seconds = check_seconds("connect_timeout", connect_timeout)
-    stream = await dial(address, timeout=seconds, ssl_context=ssl_context)
-    async with connect_stream(
-        stream,
+    async with connect_with(
+        partial(dial, address, timeout=seconds, ssl_context=ssl_context),
         token=token,
-        resume_token=resume_token,
         host=address.authority,
         resource=address.resource,
-        connect_timeout=connect_timeout,
+        resume_token=resume_token,
+        connect_timeout=seconds,
+        reconnect_timeout=reconnect_timeout,
+        on_change=on_change,
     ) as client:
         yield client
 
@@ -83,21 +81,73 @@ async def connect_stream(
     resource: str = "/ws",
     connect_timeout: float = 10.0,
 ) -> AsyncIterator[Client]:
-    """A client over a stream that stands already; it is closed at the end. See `connect`."""
-    if token is not None:
-        token = _check_token(token)
+    """A client over a stream that stands already; it is closed at the end. See `connect`.
+
+    There is no second stream, so there is no second connection.
+    """
+
+    async def the_stream() -> trio.abc.Stream:
+        await trio.lowlevel.checkpoint_if_cancelled()
+        return stream
+
+    async with connect_with(
+        the_stream,
+        token=token,
+        host=host,
+        resource=resource,
+        resume_token=resume_token,
+        connect_timeout=connect_timeout,
+        reconnect_timeout=0.0,
+    ) as client:
+        yield client
+
+
+@asynccontextmanager
+async def connect_with(
+    dial: Dial,
+    *,
+    token: str | None = None,
+    host: str = "localhost",
+    resource: str = "/ws",
+    resume_token: str | None = None,
+    connect_timeout: float = 10.0,
+    reconnect_timeout: float = 30.0,
+    on_change: OnChange | None = None,
+    jitter: Callable[[], float] = random.random,
+) -> AsyncIterator[Client]:
+    """A client over the streams that `dial` opens, one after the other. See `connect`.
+
+    Args:
+        dial: opens a stream to the server, or raises `OSError` or a `SupervisorError`.
+        token: as in `connect`.
+        host: what goes into the `Host` header.
+        resource: the path of the websocket.
+        resume_token: as in `connect`.
+        connect_timeout: seconds that dialling and all up to the answer to hello may take.
+        reconnect_timeout: as in `connect`.
+        on_change: as in `connect`.
+        jitter: a number from 0 to 1, drawn anew each time.
+    """
+    keeper = Keeper(
+        dial,
+        token=None if token is None else _check_token(token),
+        host=host,
+        resource=resource,
+        resume_token=resume_token,
+        connect_timeout=check_seconds("connect_timeout", connect_timeout),
+        reconnect_timeout=_check_patience(reconnect_timeout),
+        on_change=on_change,
+        jitter=jitter,
+    )
     raised: BaseException | None = None
     try:
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(keeper.run)  # ends with the block
             try:
-                with _in_time(connect_timeout):
-                    connection = await nursery.start(
-                        _hold_connection, stream, host, resource, token
-                    )
-                    client = Client(connection)
-                    nursery.start_soon(client.serve)
-                    client.hello = await _greet(client, resume_token)
-                yield client
+                await keeper.ready.wait()
+                if keeper.refusal is not None:
+                    raise keeper.refusal
+                yield Client(keeper.channel)
             except BaseException as exc:  # noqa: ASYNC103 - raised again below
                 raised = exc
             nursery.cancel_scope.cancel("the client is closed")
@@ -116,81 +166,14 @@ def _check_token(token: str) -> str:
     """A token as it can go into a header; it is never shown, not even in the error."""
     token = token.strip()  # files end with a newline
     if not token or not all("!" <= char <= "~" for char in token):
-        raise InvalidArguments(
-            "the token must be printable ASCII without spaces", path="$.token"
-        )
+        raise InvalidArguments("the token must be printable ASCII without spaces", path="$.token")
     return token
 
 
-@contextmanager
-def _in_time(seconds: float) -> Iterator[None]:
-    try:
-        with trio.fail_after(seconds):
-            yield
-    except trio.TooSlowError:
-        raise ConnectionLost(f"the server did not answer within {seconds:g} s") from None
-
-
-async def _greet(client: Client, resume_token: str | None) -> HelloResult:
-    params = {"client": "trio-supervisor"}
-    if resume_token is not None:
-        params["resume_token"] = resume_token
-    return await client.request("session.hello", params, partial(from_wire, HelloResult))
-
-
-async def _hold_connection(
-    stream: trio.abc.Stream,
-    host: str,
-    resource: str,
-    token: str | None,
-    task_status: trio.TaskStatus[trio_websocket.WebSocketConnection],
-) -> None:
-    """Owns the websocket and its reader; closes both, within a bound, when it is cancelled.
-
-    The reader of trio-websocket raises if a ping comes in after a local close, for one; nothing
-    that it raises may reach the caller's tasks.
-    """
-    stands = False
-    headers = [] if token is None else [(b"Authorization", f"Bearer {token}".encode())]
-    try:
-        async with trio.open_nursery() as outside, trio.open_nursery() as nursery:
-            connection = await trio_websocket.wrap_client_stream(
-                nursery,
-                stream,  # type: ignore[arg-type]
-                host,
-                resource,
-                subprotocols=[SUBPROTOCOL],
-                extra_headers=headers,
-                message_queue_size=64,
-                max_message_size=MESSAGE_LIMIT,
-                receive_buffer_size=None,
-            )
-            # The reader has to outlive our cancellation: it is who sees the server's answer to the
-            # close frame.
-            nursery.cancel_scope.shield = True
-            closing = trio.Event()
-            outside.start_soon(_set_when_cancelled, closing)
-            task_status.started(connection)
-            await closing.wait()
-            with trio.move_on_after(CLOSE_SECONDS):
-                await connection.aclose()
-            nursery.cancel_scope.cancel()
-    except BaseExceptionGroup as group:
-        failed, rest = group.split(Exception)
-        if rest is not None:
-            raise rest from None
-        if failed is not None and not stands:
-            raise _refusal(_first(failed)) from None
-    finally:
-        with trio.CancelScope(shield=True):
-            await trio.aclose_forcefully(stream)
-
-
-async def _set_when_cancelled(event: trio.Event) -> None:
-    try:
-        await trio.sleep_forever()
-    finally:
-        event.set()
+def _check_patience(seconds: float) -> float:
+    if seconds == math.inf:
+        return seconds
+    return check_seconds("reconnect_timeout", seconds)
 
 
 def _only(group: BaseExceptionGroup[Any]) -> BaseException:
@@ -199,27 +182,3 @@ def _only(group: BaseExceptionGroup[Any]) -> BaseException:
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
     return error
-
-
-def _first(group: BaseExceptionGroup[Any]) -> BaseException:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
-
-
-def _refusal(error: BaseException) -> SupervisorError:
-    """Why the server did not take the connection; it says so in the body of its answer."""
-    if not isinstance(error, trio_websocket.ConnectionRejected):
-        return ConnectionLost(f"no control channel answers there: {error}")
-    body = (error.body or b"").decode("utf-8", "replace").strip()
-    text = body or f"the server refused the connection with HTTP {error.status_code}"
-    match error.status_code:
-        case 401:
-            return Unauthenticated(text)
-        case 403 | 421:
-            return Forbidden(text)
-        case 400:
-            return VersionNotSupported(text)
-        case _:
-            return ConnectionLost(text)

@@ -7,14 +7,16 @@ conformance suites.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from ._errors import JobCancelled, JobFailed, JobTimedOut, SupervisorError
+from ._follow import LogFollow
 from ._model import (
     CancelReply,
     Command,
+    EventsLost,
     Job,
     JobEvent,
     JobFilter,
@@ -44,7 +46,8 @@ __all__ = [
     "WatchItem",
 ]
 
-WatchItem = JobEvent | LogEntry | ProgressEvent | LogsLagged
+WatchItem = JobEvent | LogEntry | ProgressEvent | LogsLagged | EventsLost
+"""What a watch gives. `EventsLost` comes only from a watch over the wire that had to reconnect."""
 
 
 # --- launchers -----------------------------------------------------------------------------------
@@ -452,7 +455,8 @@ class JobControl(ABC):
 
         Args:
             since: replay what came after this position first; None begins now.
-            filter: only these jobs (`state` is not looked at).
+            filter: only these jobs; with `state`, only the changes that lead to one of these
+                states (lines and progress come whatever the state).
             logs: log lines too; always before the job's `job.finished`.
             progress: progress too.
 
@@ -467,6 +471,20 @@ class JobControl(ABC):
         Raises:
             JobNotFound: nobody knows the id.
         """
+
+    def follow_logs(
+        self, job_id: str, *, since: int = 0
+    ) -> AbstractAsyncContextManager[AsyncIterator[LogEntry | LogsLagged]]:
+        """`async with control.follow_logs(job_id) as lines: async for line in lines: ...`
+
+        Every line numbered above `since`, those that are there already and those to come, in order
+        and none twice. `LogsLagged` stands in the place of lines that the log no longer has. Ends
+        when the job has ended (this attempt of it) and its last line was given.
+
+        Raises:
+            JobNotFound: nobody knows the id.
+        """
+        return LogFollow.open(self, job_id, since)
 
     @abstractmethod
     async def statistics(self) -> Statistics:

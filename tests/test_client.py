@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -20,6 +21,7 @@ from supervisor import (
     Forbidden,
     InvalidArguments,
     JobFilter,
+    JobRequest,
     JobState,
     ProtocolError,
     Registry,
@@ -28,6 +30,7 @@ from supervisor import (
     open_supervisor,
 )
 from supervisor._connect import connect_stream
+from supervisor._link import Link
 from supervisor._server import open_server
 from supervisor._server.server import Server
 
@@ -210,29 +213,19 @@ async def test_what_the_block_raises_comes_out_as_it_is() -> None:
 async def test_an_interrupt_in_the_reader_is_not_taken_for_a_lost_connection(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def interrupted(self: Client, message: str) -> None:
+    def interrupted(self: Link, message: str) -> None:
         raise KeyboardInterrupt
 
     async with open_supervisor() as sup, open_wire(sup) as server:
         with pytest.raises(KeyboardInterrupt):
             async with open_client(server) as client:
-                monkeypatch.setattr(Client, "_dispatch", interrupted)
+                monkeypatch.setattr(Link, "_dispatch", interrupted)
                 await client.list()
 
 
-@pytest.mark.parametrize(
-    "nonsense",
-    [
-        "not json",
-        "[]",
-        '{"jsonrpc":"2.0","id":99,"result":{}}',
-        '{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"?"}}',
-        '{"jsonrpc":"2.0","method":"events.event","params":{"subscription_id":"s","seq":"x"}}',
-        '{"jsonrpc":"2.0","method":"nobody.knows","params":{}}',
-        '{"jsonrpc":"2.0","id":7,"method":"job.start","params":{}}',
-    ],
-)
-async def test_nonsense_from_the_server_hurts_nobody(nonsense: str) -> None:
+def answering(nonsense: str) -> Peer:
+    """Sends nonsense before the answer to a list."""
+
     async def peer(websocket: trio_websocket.WebSocketConnection) -> None:
         await websocket.get_message()
         await websocket.send_message(nonsense)
@@ -240,8 +233,45 @@ async def test_nonsense_from_the_server_hurts_nobody(nonsense: str) -> None:
             '{"jsonrpc":"2.0","id":2,"result":{"jobs":[],"instance":"i","seq":4}}'
         )
 
-    async with client_of(peer) as client:
+    return peer
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        '{"jsonrpc":"2.0","id":99,"result":{}}',
+        '{"jsonrpc":"2.0","id":99,"error":{"code":-32603,"message":"?"}}',
+        '{"jsonrpc":"2.0","id":"2","result":{}}',
+        '{"jsonrpc":"2.0","id":2,"error":{"code":-32600,"message":"?","data":{"path":"$.id"}}}',
+        '{"jsonrpc":"2.0","method":"events.event","params":{"subscription_id":"s","seq":"x"}}',
+        '{"jsonrpc":"2.0","method":"events.event","params":{"subscription_id":["s"]}}',
+        '{"jsonrpc":"2.0","method":"session.closing","params":{"reconnect_after":"soon"}}',
+        '{"jsonrpc":"2.0","method":"nobody.knows","params":{}}',
+        '{"jsonrpc":"2.0","id":7,"method":"job.start","params":{}}',
+    ],
+)
+async def test_what_says_nothing_to_us_is_passed_over(nonsense: str) -> None:
+    async with client_of(answering(nonsense)) as client:
         assert (await client.list()).seq == 4
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        "not json",
+        "[]",
+        "[1]",
+        '{"jsonrpc":"2.0"}',
+        '{"jsonrpc":"2.0","id":2}',
+        '{"jsonrpc":"2.0","id":2,"result":{"jobs":[],"instance":"i","seq":4e999}}',
+        # It could not read what we sent, so that what we wait for may never come.
+        '{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"?"}}',
+    ],
+)
+async def test_what_cannot_be_read_ends_the_connection(nonsense: str) -> None:
+    async with client_of(answering(nonsense)) as client:
+        with pytest.raises(ConnectionLost, match="read"):
+            await client.list()
 
 
 async def test_an_answer_of_the_wrong_shape_is_the_peers_fault() -> None:
@@ -252,6 +282,35 @@ async def test_an_answer_of_the_wrong_shape_is_the_peers_fault() -> None:
     async with client_of(peer) as client:
         with pytest.raises(ProtocolError, match="JobPage"):
             await client.list()
+
+
+@pytest.mark.parametrize(
+    "results",
+    [[], [{"error": {"code": -32001}}, {"error": {"code": -32001}}], ["x"], [None], {}, None, [{}]],
+)
+async def test_answers_that_do_not_fit_what_was_asked(results: Any) -> None:
+    async def peer(websocket: trio_websocket.WebSocketConnection) -> None:
+        await websocket.get_message()
+        answer = {"jsonrpc": "2.0", "id": 2, "result": {"results": results}}
+        await websocket.send_message(json.dumps(answer))
+
+    async with client_of(peer) as client:
+        with pytest.raises(ProtocolError):
+            await client.start_many([JobRequest("idle")])
+
+
+async def test_who_leaves_says_so() -> None:
+    closed: list[int] = []
+
+    async def peer(websocket: trio_websocket.WebSocketConnection) -> None:
+        try:
+            await websocket.get_message()
+        except trio_websocket.ConnectionClosed as exc:
+            closed.append(exc.reason.code)
+
+    async with client_of(peer):
+        await trio.testing.wait_all_tasks_blocked()
+    assert closed == [1000]
 
 
 async def test_a_watch_is_ended_at_the_server_too() -> None:

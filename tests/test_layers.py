@@ -36,6 +36,9 @@ STRANGERS = [
     ("launchers", "stores"),
     ("_client", "_server"),
     ("_connect", "_server"),
+    ("_keeper", "_server"),
+    ("_channel", "_server"),
+    ("_link", "_server"),
     ("cli", "testing"),
 ]
 

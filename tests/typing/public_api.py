@@ -17,13 +17,18 @@ from supervisor import (
     CancelReply,
     Certificate,
     Command,
+    Connected,
+    Disconnected,
+    EventsLost,
     Job,
     JobCancelled,
     JobFilter,
     JobPage,
     JobRequest,
     JobState,
+    LogEntry,
     LogPage,
+    LogsLagged,
     Registry,
     Statistics,
     SupervisorError,
@@ -124,6 +129,31 @@ async def serving() -> None:
         serve = partial(supervisor.serve, sup, "127.0.0.1", 0, auth=token)
         address: supervisor.Address = await nursery.start(serve)
         assert_type(address.url, str)
+
+
+async def following(sup: JobControl) -> None:
+    async with sup.follow_logs("a", since=5) as lines:
+        async for line in lines:
+            assert_type(line, LogEntry | LogsLagged)
+
+
+async def over_connections_that_break(url: str) -> None:
+    def on_change(change: Connected | Disconnected) -> None:
+        if isinstance(change, Connected):
+            assert_type(change.outage, float | None)
+        else:
+            assert_type(change.reconnects, bool)
+
+    async with supervisor.connect(
+        url, reconnect_timeout=float("inf"), on_change=on_change
+    ) as client:
+        assert_type(client.instance, str)
+        assert_type(client.resume_token, str)
+        async with client.watch(since=0) as events:
+            async for item in events:
+                if isinstance(item, EventsLost):
+                    assert_type(item.resumes_at, int)
+        await following(client)
 
 
 async def over_the_wire(url: str, token: str) -> None:
