@@ -7,12 +7,16 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+import attrs
 import trio
+from cli_records import job
 from hypothesis import given
 from hypothesis import strategies as st
 
 from supervisor import (
     ConnectionLost,
+    EventsLost,
+    Job,
     JobEvent,
     JobState,
     LogEntry,
@@ -80,6 +84,10 @@ class FakeControl:
         following = entries[-1].n if entries else since
         return LogPage(entries=tuple(entries), next=following, eof=False)
 
+    async def get(self, job_id: str) -> Job:
+        await trio.lowlevel.checkpoint()
+        return job(JobState.SUCCEEDED)
+
 
 class Taken:
     """A sink that keeps what it gets."""
@@ -98,6 +106,9 @@ class Taken:
         assert lag.from_n == max((n for n in self.got if isinstance(n, int)), default=0) + 1
         self.got.append(f"-{lag.to_n - lag.from_n + 1}")
 
+    def events_lost(self, gap: EventsLost) -> None:
+        self.got.append("events lost")
+
     async def room(self) -> None:
         self.waits += 1
         await trio.lowlevel.checkpoint()
@@ -108,7 +119,8 @@ def follow(watch: FakeWatch, control: FakeControl, attempt: int = 1) -> list[Any
 
     async def main() -> None:
         with trio.fail_after(5):
-            await Follower(control, "j1", sink).follow(watch, attempt)  # type: ignore[arg-type]
+            found = attrs.evolve(job(JobState.RUNNING), attempt=attempt)
+            await Follower(control, sink).follow(watch, found)  # type: ignore[arg-type]
 
     trio.run(main)
     return sink.got
@@ -119,7 +131,30 @@ def test_lines_and_events_in_their_order() -> None:
     control = FakeControl([])
     got = follow(FakeWatch([line(1), news, line(2), finished(), line(3)]), control)
     assert got == [1, 2, "job.finished"]
-    assert control.asked == []
+
+
+def test_job_that_had_ended_is_not_waited_for() -> None:
+    sink = Taken()
+
+    async def main() -> None:
+        control: Any = FakeControl([1, 2])
+        with trio.fail_after(5):
+            await Follower(control, sink).follow(FakeWatch([]), job(JobState.FAILED))
+
+    trio.run(main)
+    assert sink.got == [1, 2]
+
+
+def test_final_event_comes_after_lines_that_were_lost_before_it() -> None:
+    assert follow(FakeWatch([line(1), finished()]), FakeControl([1, 2])) == [
+        1, 2, "job.finished",
+    ]  # fmt: skip
+
+
+def test_end_that_was_lost_is_looked_for() -> None:
+    gap = EventsLost(instance="i", after_seq=1, resumes_at=5)
+    control = FakeControl([1, 2])
+    assert follow(FakeWatch([line(1), gap]), control) == [1, "events lost", 2]
 
 
 def test_lines_that_came_before_the_watch_are_fetched() -> None:
@@ -145,7 +180,7 @@ def test_fetching_goes_on_page_by_page() -> None:
     assert follow(FakeWatch([lagged(1, 7), finished()]), control) == [
         *range(1, 8), "job.finished",
     ]  # fmt: skip
-    assert control.asked == [0, 2, 4, 6]
+    assert control.asked == [0, 2, 4, 6, 7]
 
 
 def test_server_that_leaves_while_lines_are_fetched_does_not_hide_the_end() -> None:
@@ -165,7 +200,8 @@ def test_burst_is_taken_whole_before_the_writer_is_asked_for_room() -> None:
     watch = FakeWatch([*map(line, range(1, 11)), finished()], burst=100)
 
     async def main() -> None:
-        await Follower(FakeControl([]), "j1", sink).follow(watch, 1)  # type: ignore[arg-type]
+        control: Any = FakeControl([])
+        await Follower(control, sink).follow(watch, job(JobState.RUNNING))
 
     trio.run(main)
     assert sink.got == [*range(1, 11), "job.finished"]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 import trio
 
-from supervisor import JobEvent, JobRequest, JobState, LogsLagged
+from supervisor import JobEvent, JobRequest, JobState, LogsLagged, open_supervisor
 from supervisor.cli.foreground import Foreground
 from supervisor.cli.streams import Streams
 
@@ -88,3 +89,44 @@ def test_stuck_job_hangs_where_its_own_code_is(trio_too: bool) -> None:
     assert err == (
         "trio-supervisor: job j1 is stuck: does not leave; alive: stay (app.py:9)\n"
     )
+
+
+def test_events_of_a_job_that_ends_at_once_are_told_all_the_same(
+    capfdbinary: pytest.CaptureFixture[bytes],
+) -> None:
+    async def quick() -> None:
+        await trio.lowlevel.checkpoint()
+
+    class NoStops:
+        count, code = 0, None
+
+        async def __aiter__(self) -> AsyncIterator[int]:
+            await trio.sleep_forever()
+            yield 0
+
+    class Slow:
+        """Answers a start when the job has ended."""
+
+        def __init__(self, sup: Any) -> None:
+            self._sup = sup
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._sup, name)
+
+        async def start(self, *args: Any, **options: Any) -> Any:
+            handle = await self._sup.start(*args, **options)
+            await handle.wait()
+            return handle
+
+    async def main() -> int:
+        async with open_supervisor() as sup:
+            control: Any = Slow(sup)
+            stops: Any = NoStops()
+            return await Foreground(control, JobRequest(quick, job_id="j1"), as_json=True).run(
+                stops
+            )
+
+    assert trio.run(main) == 0
+    lines = [json.loads(line) for line in capfdbinary.readouterr().out.splitlines()]
+    types = [line["params"]["type"] for line in lines if "params" in line]
+    assert types == ["job.starting", "job.started", "job.finished"]

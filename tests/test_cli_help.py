@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,9 @@ import pytest
 
 from supervisor import __version__
 from supervisor.cli import ALIASES, VERBS, main, trio_supervisor
+from supervisor.cli.exits import Exit
 
+NO_CLIENTS = {"serve", "demo", "completion"}
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -33,7 +36,7 @@ def test_every_verb_prints_json_if_asked(verb: str) -> None:
     assert "--json" in [name for param in command(verb).params for name in param.opts]
 
 
-@pytest.mark.parametrize("verb", sorted(set(VERBS) - {"serve", "demo"}))
+@pytest.mark.parametrize("verb", sorted(set(VERBS) - NO_CLIENTS))
 def test_every_client_can_be_told_which_server(verb: str) -> None:
     names = {name for param in command(verb).params for name in param.opts}
     assert {"--url", "--token-file"} <= names
@@ -54,7 +57,7 @@ def test_no_summary_is_cut(
     assert "..." not in told
 
 
-@pytest.mark.parametrize("verb", ["show", "cancel", "wait"])
+@pytest.mark.parametrize("verb", ["show", "cancel", "wait", "logs"])
 def test_help_says_that_a_beginning_of_an_id_will_do(
     verb: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -69,6 +72,13 @@ def test_help_says_what_becomes_of_stdin_and_of_fast_output(
     told = " ".join(capsys.readouterr().out.split())
     assert told.count("null device") == 2
     assert "10,000" in told and "--embedded none is lost" in told
+
+
+def test_table_of_exit_codes_is_true(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    told = " ".join(capsys.readouterr().out.partition("Exit codes:")[2].split())
+    codes = {int(number) for number in re.findall(r"(\d+) [a-zA-Z]", told)}
+    assert codes == {code for code in Exit if code is not Exit.PIPE_CLOSED}
 
 
 def test_alias() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from supervisor.cli.output import print_table
+from supervisor.cli.output import draw_table, print_table
 from supervisor.cli.text import strength_of
 
 Draw = Callable[..., list[str]]
@@ -76,3 +76,28 @@ def test_what_wraps_is_not_lost(draw: Draw) -> None:
 def test_wide_characters_take_two_columns(draw: Draw) -> None:
     (row,) = draw(("ID", "NOTE"), [("x" * 20, "漢" * 20)], cut=["NOTE"])
     assert row == f"{'x' * 20}  {'漢' * 8} …"
+
+
+def test_columns_are_left_out_where_cutting_does_not_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    columns = ("ID", "AGE", "STATE", "NOTE")
+    rows = [("x" * 20, "5 s ago", "running", "note " * 5)]
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setattr("sys.stdout", Terminal())
+    table = draw_table(columns, rows, cut=["NOTE"], drop=["AGE", "NOTE"])
+    header, _, row = re.sub("\x1b\\[[0-9;]*m", "", table).splitlines()
+    assert header.split() == ["ID", "STATE", "NOTE"]
+    assert row.startswith(f"{'x' * 20}  running  note") and len(row) <= 40
+
+
+@pytest.mark.parametrize("width", ["1", "20", "40", "80", "150"])
+def test_ids_are_whole_at_any_width(width: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", width)
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setattr("sys.stdout", Terminal())
+    columns = ("ID", "NAME", "STATE", "NOTE")
+    table = draw_table(
+        columns, [("x" * 30, "n" * 30, "running", "note " * 30)],
+        cut=["NOTE", "NAME"], drop=["NAME", "STATE", "NOTE"],
+    )  # fmt: skip
+    assert any(line.startswith("x" * 30) for line in table.splitlines())

@@ -20,7 +20,8 @@ from .output import open_safely, say
 __all__ = ["main"]
 
 VERBS = (
-    "serve", "run", "start", "list", "show", "cancel", "wait", "jobs", "shutdown", "demo",
+    "serve", "run", "start", "list", "show", "logs", "events", "cancel", "wait", "top", "jobs",
+    "schema", "call", "shutdown", "demo", "completion",
 )  # fmt: skip
 ALIASES = {"ls": "list"}
 

@@ -1,42 +1,50 @@
-"""`cancel`: ask jobs to stop, and wait until they are gone."""
+"""`cancel`: ask jobs to stop, and wait until they are gone.
+
+Jobs are named by their ids, or described by a filter; what a filter means is shown and asked for
+first, where somebody can answer.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import attrs
 import click
 
-from .._errors import JobNotFound, SupervisorError
-from .._model import CancelOutcome, CancelReply, JobState
+from .._model import JobFilter, JobState
+from .cancel_asking import Answers, Wanted, cancel_filter, cancel_ids, live_jobs
+from .cancel_report import code_of, print_answers
 from .connection import Where, where_options
-from .exits import Exit, explain
-from .output import print_document, print_table, say
-from .text import milliseconds, own_places, proof_of, strength_of
-from .verbs import ask_server, complete_id, json_option
+from .exits import Exit, usage_error
+from .jobs_given import parse_labels
+from .output import is_terminal, print_document, say
+from .text import count_of, one_line
+from .verbs import ask_server, complete_id, complete_name, json_option
 
 if TYPE_CHECKING:
     from .._client import Client
+    from .._model import Job
 
 __all__ = ["command"]
 
-
-@attrs.frozen(kw_only=True)
-class Wanted:
-    """What is to become of the jobs."""
-
-    reason: str | None
-    grace: float | None
-    force: bool
-    wait: bool
-    timeout: float | None
-    remember: bool
+LIVE = [str(state) for state in JobState if not state.is_final]
+SHOWN = 5
+"""Jobs that are shown before it is asked whether all of them are meant."""
 
 
 @click.command("cancel")
-@click.argument("job_ids", nargs=-1, required=True, metavar="ID...", shell_complete=complete_id)
+@click.argument("job_ids", nargs=-1, metavar="[ID...]", shell_complete=complete_id)
+@click.option(
+    "--label", "labels", multiple=True, metavar="K=V", help="Jobs with this label; repeatable."
+)
+@click.option("--name", metavar="NAME", shell_complete=complete_name, help="Jobs of this name.")
+@click.option(
+    "--state", "states", multiple=True, type=click.Choice(LIVE), metavar="STATE",
+    help=f"Jobs in this state; repeatable ({', '.join(LIVE)}).",
+)  # fmt: skip
+@click.option("--all", "everything", is_flag=True, help="All of them; needed without a filter.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask whether all of them are meant.")
 @click.option("--reason", metavar="TEXT", help="Goes on the job's record.")
 @click.option("--grace", type=float, metavar="S", help="Seconds before it is killed.")
 @click.option("--force", is_flag=True, help="Kill it at once.")
@@ -49,132 +57,100 @@ class Wanted:
 @where_options
 @json_option
 def command(
-    job_ids: tuple[str, ...], reason: str | None, grace: float | None, force: bool, wait: bool,
-    timeout: float | None, if_unknown: str, url: str | None, token_file: Path | None,
-    as_json: bool,
+    job_ids: tuple[str, ...], labels: tuple[str, ...], name: str | None, states: tuple[str, ...],
+    everything: bool, yes: bool, reason: str | None, grace: float | None, force: bool,
+    wait: bool, timeout: float | None, if_unknown: str, url: str | None,
+    token_file: Path | None, as_json: bool,
 ) -> int:  # fmt: skip
     """Cancel jobs, wait until they are gone, and print the proof.
 
+    Jobs are given by their ids, or by --label, --name and --state together. Those that a filter
+    means are shown first, and on a terminal you are asked; elsewhere --yes has to say that all of
+    them are meant.
+
     Exits 0 if all of them are gone (or were already), 4 if one is not known, 5 if the wait timed
-    out, 1 if one is stuck. A unique beginning of an id will do; jobs that have ended do not count
-    where one has not.
+    out, 1 if one is stuck, 130 if you said no. A unique beginning of an id will do; jobs that have
+    ended do not count where one has not.
+
+    \b
+      trio-supervisor cancel make-3f9a61c2
+      trio-supervisor cancel --label branch=old --reason "merged"
+      trio-supervisor cancel --all --yes --timeout 30
     """
-    wanted = Wanted(
-        reason=reason,
-        grace=grace,
-        force=force,
-        wait=wait,
-        timeout=timeout,
-        remember=if_unknown == "remember",
+    filter = JobFilter(
+        state=tuple(map(JobState, states)) or None, name=name, labels=parse_labels(labels) or None
     )
+    remember = if_unknown == "remember"
+    _check_words(job_ids, filter, everything, remember)
+    wanted = Wanted(
+        reason=reason, grace=grace, force=force, wait=wait, timeout=timeout, remember=remember
+    )
+    where = Where(url=url, token_file=token_file)
+    if not job_ids:
+        meant = _choose(where, filter, yes, as_json)
+        if isinstance(meant, Exit):
+            return meant
+        filter = meant
 
     async def ask(client: Client) -> int:
-        answers = await _cancel_all(client, job_ids, wanted)
-        _print(job_ids, answers, as_json)
-        return max((_code(answer, wanted) for answer in answers), key=_weight)
-
-    try:
-        return ask_server(Where(url=url, token_file=token_file), ask)
-    except KeyboardInterrupt:
-        say("what was asked for goes on; trio-supervisor list shows how far it is")
-        return Exit.INTERRUPTED
-
-
-Answer = CancelReply | SupervisorError
-
-
-async def _cancel_all(
-    client: Client, texts: Sequence[str], wanted: Wanted
-) -> Sequence[Answer]:
-    import trio
-
-    from .cancel_progress import showing
-
-    ids: list[str | SupervisorError] = [await _id_of(client, text, wanted) for text in texts]
-    answers: dict[int, Answer] = {}
-
-    async def cancel(place: int, job_id: str) -> None:
-        try:
-            answers[place] = await client.cancel(
-                job_id,
-                reason=wanted.reason,
-                grace=wanted.grace,
-                force=wanted.force,
-                wait="finished" if wanted.wait else "accepted",
-                timeout=wanted.timeout if wanted.wait else None,
-                if_unknown="remember" if wanted.remember else "error",
-            )
-        except JobNotFound as exc:
-            answers[place] = exc
-
-    known = [job_id for job_id in ids if isinstance(job_id, str)]
-    async with showing(client, known if wanted.wait else ()), trio.open_nursery() as nursery:
-        for place, job_id in enumerate(ids):
-            if isinstance(job_id, str):
-                nursery.start_soon(cancel, place, job_id)
-            else:
-                answers[place] = job_id
-    return [answers[place] for place in range(len(ids))]
-
-
-async def _id_of(client: Client, text: str, wanted: Wanted) -> str | SupervisorError:
-    from .ids import check_id, find_job
-
-    try:
-        # What has yet to start is named in full.
-        return check_id(text) if wanted.remember else (await find_job(client, text, live=True)).id
-    except JobNotFound as exc:
-        return exc
-
-
-# --- what is printed -----------------------------------------------------------------------------
-
-COLUMNS = ("ID", "OUTCOME", "STATE", "HOW", "DEAD AFTER", "PROOF")
-
-
-def _print(texts: Sequence[str], answers: Sequence[Answer], as_json: bool) -> None:
-    if as_json:
-        from .._wire_records import entry_to_wire, to_wire
-
-        # The shapes of job.cancel and job.cancel_many.
-        alone = answers[0] if len(answers) == 1 else None
-        if isinstance(alone, CancelReply):
-            print_document(to_wire(alone))
+        answers: Answers
+        if job_ids:
+            answers = await cancel_ids(client, job_ids, wanted)
         else:
-            print_document({"results": [entry_to_wire(answer) for answer in answers]})
-    else:
-        rows = [_row(answer) for answer in answers if isinstance(answer, CancelReply)]
-        if rows:
-            print_table(COLUMNS, rows, shorten={"PROOF": strength_of})
-    for answer in answers:
-        if isinstance(answer, SupervisorError):
-            say(str(answer))
-        elif answer.job is not None and answer.job.state is JobState.STUCK:
-            where = "; ".join(own_places(answer.job.where)) or "it is not known where"
-            say(f"job {answer.job_id} is stuck: {answer.job.why}: {where}")
+            answers = await cancel_filter(client, filter, wanted)
+        print_answers(answers, as_json, bulk=not job_ids)
+        return code_of(answers, wanted)
+
+    look = "trio-supervisor list shows how far it is"
+    return ask_server(where, ask, farewell=lambda: f"what was asked for goes on; {look}")
 
 
-def _row(reply: CancelReply) -> tuple[str, ...]:
-    job, certificate = reply.job, reply.certificate
-    how = "" if job is None or job.how is None else str(job.how)
-    dead = proof = ""
-    if certificate is not None:
-        dead, proof = milliseconds(certificate.request_to_dead), proof_of(certificate)
-    state = "" if job is None else str(job.state)
-    return reply.job_id, str(reply.outcome), state, how, dead, proof
+def _check_words(
+    job_ids: tuple[str, ...], filter: JobFilter, everything: bool, remember: bool
+) -> None:
+    described = filter != JobFilter()
+    if job_ids and (described or everything):
+        raise usage_error("give either ids, or --label, --name, --state, --all, not both")
+    if not (job_ids or described or everything):
+        raise usage_error(
+            "say which jobs: ids, or --label K=V, --name NAME, --state STATE, or --all"
+        )
+    if remember and not job_ids:
+        raise usage_error("--if-unknown remember is for an id, not for jobs that there are")
 
 
-def _code(answer: Answer, wanted: Wanted) -> int:
-    if isinstance(answer, SupervisorError):
-        told = explain(answer)
-        return Exit.FAILED if told is None else told.code
-    if not wanted.wait or answer.outcome is CancelOutcome.RECORDED or answer.job is None:
+# --- which jobs ----------------------------------------------------------------------------------
+
+
+def _choose(where: Where, filter: JobFilter, yes: bool, as_json: bool) -> JobFilter | Exit:
+    """Those that are meant, or the code to leave with.
+
+    Asked between two connections: while somebody thinks, nobody would answer the server.
+    """
+    can_ask = is_terminal(sys.stdin) and is_terminal(sys.stderr)
+    found: list[Job] = []
+
+    async def look(client: Client) -> int:
+        found.extend(await live_jobs(client, filter))
+        return 0
+
+    ask_server(where, look)
+    if not found:
+        say("no live job is meant")
+        if as_json:
+            print_document({"results": []})
         return Exit.DONE
-    if answer.job.state is JobState.STUCK:
-        return Exit.FAILED
-    return Exit.DONE if answer.job.state.is_final else Exit.TOO_SLOW
-
-
-def _weight(code: Any) -> int:
-    """Which of several codes to leave with: that of what needs looking at first."""
-    return (Exit.DONE, Exit.TOO_SLOW, Exit.FAILED, Exit.NO_SUCH_JOB).index(code)
+    if yes:
+        return filter
+    say(f"this would cancel {count_of(len(found), 'job')}:")
+    for job in found[:SHOWN]:
+        say(f"  {job.id}  {one_line(job.name, 40)}  {job.state}")
+    if len(found) > SHOWN:
+        say(f"  and {len(found) - SHOWN} more")
+    if not can_ask:
+        raise usage_error("nobody is here to be asked; add --yes to cancel them")
+    if not click.confirm("cancel them?", err=True):
+        say("nothing was cancelled")
+        return Exit.INTERRUPTED
+    # What was shown, and nothing that has come since.
+    return JobFilter(job_ids=tuple(job.id for job in found))

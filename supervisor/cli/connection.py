@@ -1,7 +1,8 @@
 """Which server a command talks to.
 
 `--url` and `--token-file` come first, then TRIO_SUPERVISOR_URL and TRIO_SUPERVISOR_TOKEN, then the
-endpoint file of a server of this user.
+endpoint file of a server of this user. A server that is found by such a file is trusted by the
+certificate in it; any other by --tls-ca, TRIO_SUPERVISOR_CA, or what the system trusts.
 """
 
 from __future__ import annotations
@@ -11,17 +12,20 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import urlsplit
 
 import attrs
 import click
 
-from .endpoint import Endpoint, find_endpoints
+from .endpoint import Endpoint, file_of, find_endpoints
 from .exits import CliError, Exit, usage_error
+from .output import say
 from .private import read_token
 
 if TYPE_CHECKING:
+    import ssl
+
     from .._client import Client
+    from .._dial import Address
 
 __all__ = [
     "Target",
@@ -35,16 +39,28 @@ __all__ = [
 
 URL = "TRIO_SUPERVISOR_URL"
 TOKEN = "TRIO_SUPERVISOR_TOKEN"
+CA = "TRIO_SUPERVISOR_CA"
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+def _tls_ca() -> Path | None:
+    """What the command now running was given with --tls-ca."""
+    context = click.get_current_context(silent=True)
+    given = context.meta.get(CA) if context is not None else os.environ.get(CA)
+    return Path(given) if given else None
+
+
 @attrs.frozen(kw_only=True)
 class Where:
-    """What the user said about the server; None: nothing."""
+    """What the user said about the server; None: nothing.
+
+    `tls_ca` comes from the running command by itself: see `where_options`.
+    """
 
     url: str | None = None
     token_file: Path | None = None
+    tls_ca: Path | None = attrs.field(factory=_tls_ca)
 
 
 @attrs.frozen(kw_only=True)
@@ -53,17 +69,50 @@ class Target:
 
     Args:
         url: of its control channel.
-        token: to get in with.
+        token: to get in with; None at a Unix socket that may know us by our uid.
         local: whether it is a server of this user on this machine, found by its endpoint file.
+        endpoint_file: that file.
+        certificate: in PEM, if this one alone is trusted.
+        tls_ca: a file with certificates of those who may have signed the server's.
     """
 
     url: str
-    token: str = attrs.field(repr=False)
+    token: str | None = attrs.field(repr=False)
     local: bool = False
+    endpoint_file: Path | None = None
+    certificate: str | None = attrs.field(default=None, repr=False)
+    tls_ca: Path | None = None
+
+    def ssl_context(self) -> ssl.SSLContext | None:
+        """How to tell that it is the right server; None if that is not encrypted.
+
+        Raises:
+            CliError: the file cannot be used.
+        """
+        from .certificates import context_for_certificate, context_of_authority
+
+        if not self.url.startswith("wss:"):
+            return None
+        if self.certificate is not None:
+            return context_for_certificate(self.certificate)
+        return context_of_authority(self.tls_ca)
 
 
 def where_options(command: F) -> F:
-    """The options that say which server; see `Where`."""
+    """The options that say which server; see `Where`.
+
+    `--tls-ca` is not handed to the command: `Where` takes it from the command's context.
+    """
+    command = click.option(
+        "--tls-ca",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        envvar=CA,
+        show_envvar=True,
+        expose_value=False,
+        callback=_keep_tls_ca,
+        help="Certificates to trust for wss:// addresses.",
+    )(command)
     command = click.option(
         "--token-file",
         type=click.Path(path_type=Path),
@@ -73,6 +122,10 @@ def where_options(command: F) -> F:
     return click.option(
         "--url", metavar="URL", envvar=URL, show_envvar=True, help="Server to talk to."
     )(command)
+
+
+def _keep_tls_ca(ctx: click.Context, _: click.Parameter, value: Path | None) -> None:
+    ctx.meta[CA] = value
 
 
 def find_target(where: Where) -> Target | None:
@@ -86,17 +139,24 @@ def find_target(where: Where) -> Target | None:
         return _target_of(where, _only(live))
     if where.url is None:
         return None
-    url = _checked(where.url)
+    url = where.url
+    address = _checked(url)
     for endpoint in live:
-        if _same(url, endpoint):
-            return _target_of(where, endpoint)
+        if _is_at(endpoint, address):
+            return _target_of(where, endpoint, address)
+    if where.tls_ca is not None and url.startswith("ws:"):
+        raise usage_error(
+            f"{url} is not encrypted; write wss:// to use the certificates in {where.tls_ca}, "
+            f"or leave --tls-ca and {CA} out"
+        )
     token = _given_token(where)
-    if token is None:
-        gone = "; the server that was there is gone" if any(_same(url, it) for it in stale) else ""
+    if token is None and not url.startswith("ws+unix:"):
+        known = any(_is_at(it, address) for it in stale)
+        gone = "; the server that was there is gone" if known else ""
         raise CliError(
             f"no token for {url}{gone}; give --token-file, or set {TOKEN}", Exit.REFUSED
         )
-    return Target(url=url, token=token)
+    return Target(url=address.url, token=token, tls_ca=where.tls_ca)
 
 
 def gone_server() -> str | None:
@@ -123,16 +183,24 @@ def require_target(where: Where) -> Target:
 
 
 @asynccontextmanager
-async def connected(target: Target) -> AsyncIterator[Client]:
-    """A connection to the server.
+async def connected(
+    target: Target, tell: Callable[[str], None] = say, reconnect_timeout: float | None = None
+) -> AsyncIterator[Client]:
+    """A connection to the server; what becomes of it is told.
+
+    Args:
+        target: the server.
+        tell: how to tell.
+        reconnect_timeout: seconds of one outage after which it is given up; see `link`.
 
     Raises:
-        CliError: nobody listens there.
-        SupervisorError: the server does not let us in.
+        CliError: the certificates that we should trust cannot be read.
+        SupervisorError: nobody listens there, or the server does not let us in.
     """
-    from .._connect import connect
+    from .link import RECONNECT_SECONDS, open_link
 
-    async with connect(target.url, token=target.token) as client:
+    seconds = RECONNECT_SECONDS if reconnect_timeout is None else reconnect_timeout
+    async with open_link(target, tell, seconds) as client:
         yield client
 
 
@@ -143,11 +211,18 @@ def _only(live: list[Endpoint]) -> Endpoint:
     return live[0]
 
 
-def _target_of(where: Where, endpoint: Endpoint) -> Target:
+def _target_of(where: Where, endpoint: Endpoint, address: Address | None = None) -> Target:
     token = _given_token(where)
     if token is None:
         token = read_token(Path(endpoint.token_file))
-    return Target(url=endpoint.url, token=token, local=True)
+    url = endpoint.url if address is None else address.url
+    return Target(
+        url=url,
+        token=token,
+        local=True,
+        endpoint_file=file_of(endpoint),
+        certificate=endpoint.certificate,
+    )
 
 
 def _given_token(where: Where) -> str | None:
@@ -156,17 +231,20 @@ def _given_token(where: Where) -> str | None:
     return os.environ.get(TOKEN) or None
 
 
-def _checked(url: str) -> str:
+def _checked(url: str) -> Address:
+    from .._dial import parse_url
+    from .._errors import InvalidArguments
+
     try:
-        parts = urlsplit(url)
-        known = parts.scheme in ("ws", "wss") and parts.hostname is not None
-        _ = parts.port
-    except ValueError:
-        known = False
-    if not known:
-        raise usage_error(f"{url!r} is no address of a server; it looks like ws://127.0.0.1:8765/ws")
-    return url
+        return parse_url(url.rstrip("/"))
+    except InvalidArguments:
+        raise usage_error(
+            f"{url!r} is no address of a server; it looks like ws://127.0.0.1:8765/ws, "
+            "wss://HOST:PORT/ws or ws+unix:///PATH"
+        ) from None
 
 
-def _same(url: str, endpoint: Endpoint) -> bool:
-    return url.rstrip("/").removesuffix("/ws") == endpoint.url.rstrip("/").removesuffix("/ws")
+def _is_at(endpoint: Endpoint, address: Address) -> bool:
+    from .._dial import parse_url
+
+    return address in map(parse_url, {endpoint.url, *endpoint.urls})

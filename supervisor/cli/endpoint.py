@@ -18,7 +18,7 @@ import attrs
 
 from .private import runtime_directory, write_private
 
-__all__ = ["Endpoint", "find_endpoints", "published"]
+__all__ = ["Endpoint", "file_of", "find_endpoints", "is_live", "published"]
 
 SUFFIX = ".endpoint.json"
 
@@ -33,6 +33,9 @@ class Endpoint:
         token_file: where its token is.
         instance: which history its events count in.
         pid: its process, for people to read; nobody kills by it.
+        urls: all of its addresses, `url` among them.
+        certificate: what it shows of itself, in PEM, if it speaks TLS. Whoever reads this file
+            trusts it and no other, whatever names are in it, for the server itself wrote it here.
     """
 
     url: str
@@ -40,10 +43,13 @@ class Endpoint:
     token_file: str
     instance: str
     pid: int = 0
+    urls: tuple[str, ...] = ()
+    certificate: str | None = attrs.field(default=None, repr=False)
 
     def document(self) -> dict[str, Any]:
         """What `serve --json` prints."""
-        return attrs.asdict(self, filter=lambda field, _: field.name != "pid")
+        hidden = ("pid", "certificate")
+        return attrs.asdict(self, filter=lambda field, _: field.name not in hidden)
 
 
 @contextmanager
@@ -71,6 +77,16 @@ def published(endpoint: Endpoint) -> Iterator[Path]:
             path.unlink(missing_ok=True)
 
 
+def file_of(endpoint: Endpoint) -> Path | None:
+    """Where it is published; None if there is no directory for that.
+
+    Raises:
+        CliError: the runtime directory is somebody else's.
+    """
+    directory = runtime_directory()
+    return None if directory is None else directory / f"{endpoint.instance}{SUFFIX}"
+
+
 def find_endpoints() -> tuple[list[Endpoint], list[Endpoint]]:
     """The servers of this user that run, the newest first, and those that are gone.
 
@@ -91,12 +107,26 @@ def find_endpoints() -> tuple[list[Endpoint], list[Endpoint]]:
     return [endpoint for _, endpoint in live], stale
 
 
+def is_live(path: Path) -> bool:
+    """Whether the server that wrote this file lives."""
+    try:
+        with path.open("rb") as file:
+            return _is_locked(file.fileno())
+    except OSError:  # it has removed it, as the last thing it did
+        return False
+
+
 def _read(text: bytes) -> Endpoint:
     data = json.loads(text)
     texts = {name: data[name] for name in ("url", "http_url", "token_file", "instance")}
     if not all(isinstance(value, str) for value in texts.values()):
         raise TypeError("an endpoint is made of text")
-    return Endpoint(**texts, pid=int(data.get("pid", 0)))
+    certificate, urls = data.get("certificate"), data.get("urls", [])
+    if not isinstance(certificate, str | None) or not all(isinstance(url, str) for url in urls):
+        raise TypeError("an endpoint is made of text")
+    return Endpoint(
+        **texts, pid=int(data.get("pid", 0)), urls=tuple(urls), certificate=certificate
+    )
 
 
 def _is_locked(descriptor: int) -> bool:

@@ -85,6 +85,10 @@ _CODES: tuple[tuple[type[SupervisorError], Exit], ...] = (
 )
 
 
+FOR_PROGRAMS = "; connect again and watch from `since`"
+"""What the end of a watch says to who writes one."""
+
+
 def explain(error: BaseException) -> CliError | None:
     """What to tell of an error that is the user's business; None for a fault of ours."""
     if isinstance(error, CliError):
@@ -95,7 +99,7 @@ def explain(error: BaseException) -> CliError | None:
         return CliError(_with_hint(error), Exit.USAGE)
     for cls, code in _CODES:
         if isinstance(error, cls):
-            return CliError(str(error), code)
+            return CliError(str(error).removesuffix(FOR_PROGRAMS), code)
     if isinstance(error, OSError):
         return CliError(str(error), Exit.FAILED)
     return None

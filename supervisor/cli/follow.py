@@ -1,6 +1,7 @@
-"""A job's lines in their order, none of them twice, up to its final event.
+"""A job's lines and events in their order, up to its final event.
 
-Lines that a slow watcher missed are fetched from the job's log; what that no longer has is counted.
+The lines are followed by `LogFollow`, for which this stands between it and the watch: what is taken
+from the watch for the lines' sake is told of on the way, the final event only after the last line.
 """
 
 from __future__ import annotations
@@ -8,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from .._errors import ConnectionLost
-from .._model import JobEvent, LogEntry, LogsLagged, ProgressEvent
+from .._follow import LogFollow
+from .._model import EventsLost, Job, JobEvent, LogEntry, LogsLagged
 from ..abc import JobControl, JobWatch, WatchItem
 
 __all__ = ["Follower", "Sink"]
@@ -27,6 +28,9 @@ class Sink(Protocol):
     def lost(self, lag: LogsLagged) -> None:
         """These lines are no longer to be had."""
 
+    def events_lost(self, gap: EventsLost) -> None:
+        """Some changes of its state are no longer to be had."""
+
     async def room(self) -> None:
         """Return when more can be taken."""
 
@@ -36,77 +40,60 @@ class Follower:
 
     Args:
         control: where it runs.
-        job_id: the job.
         sink: where its lines and events go.
     """
 
-    def __init__(self, control: JobControl, job_id: str, sink: Sink) -> None:
+    def __init__(self, control: JobControl, sink: Sink) -> None:
         self._control = control
-        self._job_id = job_id
         self._sink = sink
-        self._last = 0
 
-    async def catch_up(self) -> None:
-        """Take what the log holds already."""
-        await self._fetch(None)
+    async def follow(self, events: JobWatch, job: Job) -> None:
+        """Take everything up to the end of this attempt of the job.
 
-    async def follow(self, events: JobWatch, attempt: int) -> None:
-        """Take everything up to the end of this attempt of the job."""
-        async for item in events:
-            more: WatchItem | None = item
-            while more is not None:
-                if await self._take(more, attempt):
-                    return
-                more = _next_nowait(events)
+        Args:
+            events: a watch of it, with its lines, that was opened before `job` was looked at.
+            job: the job as it was found or started.
+        """
+        told = _Told(events, self._sink, job.attempt)
+        async for item in LogFollow(self._control, job, 0, told):
+            if isinstance(item, LogEntry):
+                self._sink.line(item)
+            else:
+                self._sink.lost(item)
+        if told.final is not None:
+            self._sink.event(told.final)
+
+
+class _Told(JobWatch):
+    """A watch whose events go to the sink, too.
+
+    Attributes:
+        final: the event that is held back until the lines before it are taken.
+    """
+
+    def __init__(self, events: JobWatch, sink: Sink, attempt: int) -> None:
+        self.from_seq = events.from_seq
+        self.final: JobEvent | None = None
+        self._events = events
+        self._sink = sink
+        self._attempt = attempt
+        # A watch in this process has a burst of lines at once: they are taken without a pause, in
+        # which the next burst could push lines out of the log.
+        self._take: Callable[[], WatchItem | None] | None = getattr(events, "take_nowait", None)
+
+    async def __anext__(self) -> WatchItem:
+        item = None if self._take is None else self._take()
+        if item is None:
             await self._sink.room()
+            item = await anext(self._events)
+        if isinstance(item, JobEvent):
+            self._tell(item)
+        elif isinstance(item, EventsLost):
+            self._sink.events_lost(item)
+        return item
 
-    async def _take(self, item: WatchItem, attempt: int) -> bool:
-        """Pass one item on; True if it is the end."""
-        match item:
-            case LogEntry():
-                await self._line(item)
-            case LogsLagged():
-                await self._fetch(item.to_n)
-            case JobEvent():
-                self._sink.event(item)
-                return item.type == "job.finished" and item.attempt >= attempt
-            case ProgressEvent():
-                pass
-        return False
-
-    async def _line(self, entry: LogEntry) -> None:
-        if entry.n > self._last + 1:
-            await self._fetch(entry.n - 1)
-        if entry.n > self._last:
-            self._pass_on(entry)
-
-    def _pass_on(self, entry: LogEntry) -> None:
-        if entry.n > self._last + 1:
-            self._lost(entry.n - 1)
-        self._sink.line(entry)
-        self._last = entry.n
-
-    async def _fetch(self, up_to: int | None) -> None:
-        """Take lines from the log: those up to a number, or all there are."""
-        while up_to is None or self._last < up_to:
-            try:
-                page = await self._control.logs(self._job_id, since=self._last)
-            except ConnectionLost:
-                break  # a server that shuts down; the watch has the end, or tells of the loss
-            for entry in page.entries:
-                self._pass_on(entry)
-            if not page.entries:
-                break
-            await self._sink.room()
-        if up_to is not None and self._last < up_to:
-            self._lost(up_to)
-            self._last = up_to
-
-    def _lost(self, to_n: int) -> None:
-        self._sink.lost(LogsLagged(job_id=self._job_id, from_n=self._last + 1, to_n=to_n))
-
-
-def _next_nowait(events: JobWatch) -> WatchItem | None:
-    """The next item if it is there already: a watch in this process can tell without a pause."""
-    take: Callable[[], WatchItem | None] | None = getattr(events, "take_nowait", None)
-    return None if take is None else take()
+    def _tell(self, event: JobEvent) -> None:
+        if event.type == "job.finished" and event.attempt >= self._attempt:
+            self.final = event
+        else:
+            self._sink.event(event)

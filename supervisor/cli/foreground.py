@@ -13,10 +13,19 @@ import attrs
 import trio
 
 from .._errors import ConnectionLost, JobNotFound, UnknownJobName
-from .._model import Job, JobEvent, JobFilter, JobRequest, JobState, LogEntry, LogsLagged
+from .._model import (
+    EventsLost,
+    Job,
+    JobEvent,
+    JobFilter,
+    JobRequest,
+    JobState,
+    LogEntry,
+    LogsLagged,
+)
 from .._wire_records import item_to_wire, job_to_wire
 from ..abc import JobControl, JobHandle, WatchItem
-from .exits import CliError, Exit, code_of_job, single, usage_error
+from .exits import Exit, code_of_job, usage_error
 from .follow import Follower
 from .output import say, to_json
 from .signals import Stops, leave_now
@@ -54,6 +63,7 @@ class Foreground:
         self._embedded = embedded
         self._stop_timeout = stop_timeout
         self._streams = Streams()
+        self._asked = False
         self._started = trio.Event()
         self._stuck = trio.Event()
         self._ended = trio.Event()
@@ -71,21 +81,19 @@ class Foreground:
                 that a further Ctrl+C does not tear the closing.
 
         Raises:
-            SupervisorError: the job could not be started.
-            CliError: likewise, or the connection was lost.
+            SupervisorError: the job could not be started, or the connection was lost.
         """
-        try:
-            job = await self._run(stops)
-        except (ConnectionLost, ExceptionGroup) as exc:
-            if not isinstance(single(exc), ConnectionLost):
-                raise
-            message = f"lost the server; whether job {self._id} goes on: {self._how_to_look()}"
-            raise CliError(message, Exit.UNAVAILABLE) from exc
+        job = await self._run(stops)
         if job is None:
             return stops.code or Exit.INTERRUPTED
         if stops.code is not None:
             return stops.code
         return Exit.PIPE_CLOSED if self._streams.broken.is_set() else code_of_job(job)
+
+    @property
+    def started(self) -> bool:
+        """Whether the job may run: it was asked for."""
+        return self._asked
 
     async def _run(self, stops: Stops) -> Job | None:
         job: Job | None = None
@@ -100,11 +108,8 @@ class Foreground:
             nursery.start_soon(self._stop_when_unread)
             nursery.start_soon(self._give_up_when_stuck, stops)
             handle = await self._start()
-            follower = Follower(self._control, self._id, self)
-            if not handle.created:
-                await follower.catch_up()
             nursery.start_soon(self._await_end)
-            await follower.follow(events, handle.record.attempt)
+            await Follower(self._control, self).follow(events, _as_begun(handle))
             job = await self._end()
             self._tell_end(job, stopped=stops.count > 0)
             await self._streams.drained()
@@ -118,6 +123,7 @@ class Foreground:
             for field in attrs.fields(JobRequest)
             if field.name not in ("work", "arguments")
         }
+        self._asked = True
         try:
             handle = await self._control.start(request.work, **options)
         except UnknownJobName as exc:
@@ -158,6 +164,9 @@ class Foreground:
             self._item(lag)
         count = count_of(lag.to_n - lag.from_n + 1, "line")
         self._streams.say(f"{count} of output came too fast; no longer to be had")
+
+    def events_lost(self, gap: EventsLost) -> None:
+        self._streams.say(f"what happened to job {self._id} meanwhile is not known")
 
     def _is_forced(self, event: JobEvent) -> bool:
         """Whether it is killed, and not because we were told to."""
@@ -248,3 +257,9 @@ class Foreground:
 
     def _remains(self) -> str:
         return f"alive: {'; '.join(self._where)}" if self._where else "what is alive is not known"
+
+
+def _as_begun(handle: JobHandle) -> Job:
+    """The job as the watch has it to tell: of one that we started it has the end, too."""
+    job = handle.record
+    return attrs.evolve(job, state=JobState.PENDING) if handle.created else job

@@ -16,6 +16,7 @@ import click
 from .._model import Command, JobRequest
 from .exits import usage_error
 from .output import say
+from .verbs import complete_registered
 
 __all__ = ["Given", "JobCommand", "Place", "job_options", "parse_labels", "request_of"]
 
@@ -77,7 +78,8 @@ def job_options(command: F) -> F:
 
 _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.argument(
-        "words", nargs=-1, type=click.UNPROCESSED, metavar="(NAME [K=V]... | -- ARGV...)"
+        "words", nargs=-1, type=click.UNPROCESSED, metavar="(NAME [K=V]... | -- ARGV...)",
+        shell_complete=complete_registered,
     ),
     click.option("--args", metavar="JSON", help="Arguments of a registered job, as an object."),
     click.option("--id", "job_id", metavar="ID", help="The job's id; else one is made."),

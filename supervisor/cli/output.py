@@ -10,12 +10,17 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from .exits import PipeClosed
 from .text import CONTROL, clean, one_line
 
+if TYPE_CHECKING:
+    from rich.table import Table
+
 __all__ = [
+    "STATE_STYLES",
+    "draw_table",
     "is_terminal",
     "open_safely",
     "print_document",
@@ -24,6 +29,9 @@ __all__ = [
     "say",
     "to_json",
 ]
+
+T = TypeVar("T")
+Rows = Sequence[Sequence[str]]
 
 STATE_STYLES = {
     "running": "cyan",
@@ -91,6 +99,7 @@ def print_table(
     cut: Sequence[str] = (),
     wrap: Sequence[str] = (),
     shorten: Mapping[str, Callable[[str], str]] | None = None,
+    drop: Sequence[str] = (),
 ) -> None:
     """Print a table; without a terminal, plain columns separated by tabs.
 
@@ -104,34 +113,49 @@ def print_table(
         cut: columns that give way where the table is too wide, the first of them first.
         wrap: columns that go on in the next line instead.
         shorten: what to make of a column's cells first, where the table is too wide.
+        drop: columns that are left out, the first of them first, where all that was not enough.
     """
     cells = [[one_line(cell) for cell in row] for row in rows]
     if not is_terminal(sys.stdout):
         lines = ["\t".join(row) for row in (list(columns), *cells)]
         print_text("\n".join(lines))
         return
-    print_text(_drawn(columns, cells, cut, wrap, shorten or {}))
+    print_text(draw_table(columns, cells, cut=cut, wrap=wrap, shorten=shorten, drop=drop))
 
 
-def _drawn(
+def draw_table(
     columns: Sequence[str],
     rows: Sequence[Sequence[str]],
-    cut: Sequence[str],
-    wrap: Sequence[str],
-    shorten: Mapping[str, Callable[[str], str]],
+    *,
+    cut: Sequence[str] = (),
+    wrap: Sequence[str] = (),
+    shorten: Mapping[str, Callable[[str], str]] | None = None,
+    drop: Sequence[str] = (),
 ) -> str:
-    from rich import box
+    """The table of `print_table` as it looks on the terminal at stdout."""
     from rich.console import Console
+
+    console = Console(file=sys.stdout, highlight=False)
+    rows = [[one_line(cell) for cell in row] for row in rows]
+    columns, rows, widths = _made_to_fit(
+        columns, rows, console.width, (*cut, *wrap), shorten or {}, drop
+    )
+    table = _table(columns, rows, widths, wrap)
+    # What cannot be made to fit is for the terminal to break: it copies as one line.
+    console.width = max(console.width, _total(widths))
+    with console.capture() as capture:
+        console.print(table, crop=False)
+    lines = capture.get().rstrip("\n").split("\n")
+    return "\n".join(line.rstrip(" ") for line in lines)
+
+
+def _table(
+    columns: Sequence[str], rows: Rows, widths: Sequence[int], wrap: Sequence[str]
+) -> Table:
+    from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(file=sys.stdout, highlight=False)
-    widths = _widths(columns, rows)
-    if _total(widths) > console.width and shorten:
-        changes = [shorten.get(name, str) for name in columns]
-        rows = [[change(cell) for change, cell in zip(changes, row, strict=True)] for row in rows]
-        widths = _widths(columns, rows)
-    widths = _fitted(columns, widths, console.width, (*cut, *wrap))
     table = Table(
         box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, GAP - 1, 0, 0),
         header_style="bold",
@@ -143,12 +167,36 @@ def _drawn(
         )
     for row in rows:
         table.add_row(*(Text(cell, style=STATE_STYLES.get(cell, "")) for cell in row))
-    # What cannot be made to fit is for the terminal to break: it copies as one line.
-    console.width = max(console.width, _total(widths))
-    with console.capture() as capture:
-        console.print(table, crop=False)
-    lines = capture.get().rstrip("\n").split("\n")
-    return "\n".join(line.rstrip(" ") for line in lines)
+    return table
+
+
+def _made_to_fit(
+    columns: Sequence[str],
+    rows: Rows,
+    room: int,
+    elastic: Sequence[str],
+    shorten: Mapping[str, Callable[[str], str]],
+    drop: Sequence[str],
+) -> tuple[Sequence[str], Rows, Sequence[int]]:
+    """Columns, rows and widths, with as little taken away as will do."""
+    widths: Sequence[int] = _widths(columns, rows)
+    if _total(widths) > room and shorten:
+        changes = [shorten.get(name, str) for name in columns]
+        rows = [[change(cell) for change, cell in zip(changes, row, strict=True)] for row in rows]
+        widths = _widths(columns, rows)
+    fitted: Sequence[int] = _fitted(columns, widths, room, elastic)
+    for name in drop:
+        if _total(fitted) <= room:
+            break
+        place = columns.index(name)
+        columns, widths = _without(columns, place), _without(widths, place)
+        rows = [_without(row, place) for row in rows]
+        fitted = _fitted(columns, widths, room, [it for it in elastic if it in columns])
+    return columns, rows, fitted
+
+
+def _without(values: Sequence[T], place: int) -> Sequence[T]:
+    return [*values[:place], *values[place + 1 :]]
 
 
 GAP = 2

@@ -1,4 +1,4 @@
-"""Files that only their owner may read: the token, and where a server can be found.
+"""Files that only their owner may read: the token, a key, and where a server can be found.
 
 A runtime directory is believed only if it is ours and nobody else can write to it: in a shared
 temporary directory anybody may have made the name before us.
@@ -6,6 +6,7 @@ temporary directory anybody may have made the name before us.
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import stat
@@ -13,9 +14,21 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
+import attrs
+
 from .exits import CliError, Exit, usage_error
 
-__all__ = ["ensure_token", "read_token", "runtime_directory", "write_private"]
+__all__ = [
+    "KEY_FILE",
+    "TOKEN_FILE",
+    "Kind",
+    "ensure_token",
+    "no_access",
+    "open_private",
+    "read_token",
+    "runtime_directory",
+    "write_private",
+]
 
 NAME = "trio-supervisor"
 TOKEN_LIMIT = 1024
@@ -98,6 +111,45 @@ def write_private(path: Path, text: str, *, replace: bool) -> bool:
     return True
 
 
+@attrs.frozen
+class Kind:
+    """What a file is for.
+
+    Args:
+        name: as people say.
+        option: which names it.
+        remedy: what to do if others could read it.
+    """
+
+    name: str
+    option: str
+    remedy: str = ""
+
+
+TOKEN_FILE = Kind("token file", "--token-file", "change its token")
+KEY_FILE = Kind("key file", "--tls-key", "use a new key if others may have read it")
+
+
+def open_private(path: Path, kind: Kind) -> int:
+    """A descriptor to read a file by that only its owner can read.
+
+    Raises:
+        CliError: others can, or it is no file.
+        OSError: it cannot be opened.
+    """
+    # Not blocking: the name may be that of a named pipe.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        found = os.fstat(descriptor)
+        if stat.S_ISDIR(found.st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        _check_readers(path, found, kind)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
 def ensure_token(path: Path) -> str:
     """The token in this file, which is made if it is missing.
 
@@ -108,7 +160,7 @@ def ensure_token(path: Path) -> str:
         write_private(path, f"{secrets.token_urlsafe(32)}\n", replace=False)
     except OSError as exc:
         if not path.exists():
-            raise _no_access("create", path, exc) from exc
+            raise no_access("create", path, exc, TOKEN_FILE) from exc
     return read_token(path)
 
 
@@ -119,13 +171,10 @@ def read_token(path: Path) -> str:
         CliError: there is none, it cannot be read, or others can read it.
     """
     try:
-        # Not blocking: the name may be that of a named pipe.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with open(descriptor, encoding="utf-8") as file:
-            _check_readers(path, os.fstat(descriptor))
+        with open(open_private(path, TOKEN_FILE), encoding="utf-8") as file:
             text = file.read(TOKEN_LIMIT + 2)
     except OSError as exc:
-        raise _no_access("read", path, exc) from exc
+        raise no_access("read", path, exc, TOKEN_FILE) from exc
     except UnicodeDecodeError:
         raise usage_error(f"token file {path} holds no text; remove it to get a new one") from None
     token = text.strip()
@@ -137,26 +186,27 @@ def read_token(path: Path) -> str:
     return token
 
 
-def _check_readers(path: Path, found: os.stat_result) -> None:
+def _check_readers(path: Path, found: os.stat_result, kind: Kind) -> None:
     mode = stat.S_IMODE(found.st_mode)
     if not stat.S_ISREG(found.st_mode):
-        raise usage_error(f"token file {path} is not a file; give another --token-file")
+        raise usage_error(f"{kind.name} {path} is not a file; give another {kind.option}")
     if found.st_uid not in (0, os.geteuid()):
         raise CliError(
-            f"token file {path} belongs to another user (uid {found.st_uid}); "
-            "give one of your own with --token-file",
+            f"{kind.name} {path} belongs to another user (uid {found.st_uid}); "
+            f"give one of your own with {kind.option}",
             Exit.REFUSED,
         )
     if mode & 0o077:
         raise CliError(
-            f"token file {path} can be read by others (mode {mode:04o}); "
-            f"change its token and run: chmod 600 {path}",
+            f"{kind.name} {path} can be read by others (mode {mode:04o}); "
+            f"{kind.remedy} and run: chmod 600 {path}",
             Exit.REFUSED,
         )
 
 
-def _no_access(verb: str, path: Path, exc: OSError) -> CliError:
+def no_access(verb: str, path: Path, exc: OSError, kind: Kind) -> CliError:
+    """What to say if a file cannot be opened."""
     return CliError(
-        f"cannot {verb} token file {path}: {exc.strerror}; give another with --token-file",
+        f"cannot {verb} {kind.name} {path}: {exc.strerror}; give another with {kind.option}",
         Exit.REFUSED,
     )

@@ -69,12 +69,24 @@ async def _embedded(given: Given, app: str | None, as_json: bool, stop_timeout: 
 
 
 async def _in_server(given: Given, target: Target, as_json: bool) -> int:
+    from .._errors import ConnectionLost, JobNotFound, SupervisorError
     from .connection import connected
+    from .exits import CliError, Exit, explain, single
     from .foreground import Foreground
     from .signals import open_stops
 
     place = Place.HERE if target.local else Place.THERE
     request = request_of(given, place, on_disconnect="linger")
-    async with connected(target) as client:
-        with open_stops() as stops:
-            return await Foreground(client, request, as_json=as_json).run(stops)
+    run: Foreground | None = None
+    try:
+        async with connected(target) as client:
+            with open_stops() as stops:
+                run = Foreground(client, request, as_json=as_json)
+                return await run.run(stops)
+    except (SupervisorError, ExceptionGroup) as exc:
+        error = single(exc)
+        # Another server in the place of ours does not know the job.
+        if run is None or not run.started or not isinstance(error, ConnectionLost | JobNotFound):
+            raise
+        look = f"whether job {request.job_id} goes on: trio-supervisor show {request.job_id}"
+        raise CliError(f"{explain(error)}; {look}", Exit.UNAVAILABLE) from exc

@@ -7,10 +7,8 @@ stays up until the last job is dead. Code of this process that does not end is n
 
 from __future__ import annotations
 
-import errno
 import os
-import re
-import socket
+import stat
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -21,25 +19,36 @@ from typing import TYPE_CHECKING, NoReturn
 import attrs
 import click
 
+from .certificates import read_certificate, server_context
 from .endpoint import Endpoint, published
-from .exits import CliError, Exit, single, usage_error
+from .exits import Exit, usage_error
+from .listen import Listen, Port, Socket, Told, parse_host, parse_listen
+from .origins import parse_origin
 from .output import print_document, say
 from .private import ensure_token, runtime_directory
 from .text import count_of, one_line, own_places
 from .verbs import json_option
 
 if TYPE_CHECKING:
+    import ssl
+
     import trio
 
     from .._model import Job
     from .._registry import Registry
-    from .._server import Address, Token
+    from .._server import Address, Peers, Token, UnixAddress
     from .serving import ServedSupervisor
     from .signals import Stops
 
-__all__ = ["command", "parse_listen"]
+__all__ = ["command"]
 
-LOOPBACK = ("127.", "::1", "localhost")
+
+@attrs.frozen
+class Tls:
+    """What a server shows, and what it proves that with."""
+
+    certificate: str
+    context: ssl.SSLContext
 
 
 @attrs.frozen(kw_only=True)
@@ -47,8 +56,12 @@ class Settings:
     """What to serve, and how."""
 
     registry: Registry
-    host: str
-    port: int
+    listen: tuple[Listen, ...]
+    tls: Tls | None
+    hosts: tuple[str, ...]
+    peers: tuple[int, ...]
+    socket_mode: int
+    origins: tuple[str, ...]
     token_file: Path
     slots: int | None
     stop_timeout: float
@@ -58,8 +71,33 @@ class Settings:
 @click.command("serve")
 @click.option("--app", metavar="MODULE:ATTR", help="Registry of the jobs that have a name.")
 @click.option(
-    "--listen", default="127.0.0.1:0", show_default=True, metavar="HOST:PORT",
-    help="Where to listen; port 0 takes a free one, which the other commands find.",
+    "--listen", multiple=True, default=("127.0.0.1:0",), show_default=True,
+    metavar="HOST:PORT|unix:PATH",
+    help="Where to listen; port 0 takes a free one, which the other commands find. Repeatable.",
+)  # fmt: skip
+@click.option(
+    "--allow-host", multiple=True, metavar="NAME",
+    help="A name or address under which clients reach this server from elsewhere. Repeatable.",
+)  # fmt: skip
+@click.option(
+    "--tls-cert", type=click.Path(path_type=Path), metavar="FILE",
+    help="Speak TLS at ports; the certificate, and those between it and its authority.",
+)  # fmt: skip
+@click.option(
+    "--tls-key", type=click.Path(path_type=Path), metavar="FILE",
+    help="The certificate's key, in a file that only its owner can read.",
+)  # fmt: skip
+@click.option(
+    "--trust-peer-uid", type=int, multiple=True, metavar="UID",
+    help="A user of this machine who needs no token on a Unix socket, by number. Repeatable.",
+)  # fmt: skip
+@click.option(
+    "--socket-mode", default="600", show_default=True, metavar="MODE",
+    help="Who may connect to a Unix socket at all, in octal.",
+)  # fmt: skip
+@click.option(
+    "--allow-origin", multiple=True, metavar="ORIGIN",
+    help="Web pages that may connect, as http://127.0.0.1:8000. Repeatable.",
 )  # fmt: skip
 @click.option(
     "--token-file", type=click.Path(path_type=Path), metavar="FILE",
@@ -72,10 +110,12 @@ class Settings:
 )  # fmt: skip
 @json_option
 def command(
-    app: str | None, listen: str, token_file: Path | None, slots: int | None,
+    app: str | None, listen: tuple[str, ...], tls_cert: Path | None, tls_key: Path | None,
+    trust_peer_uid: tuple[int, ...], socket_mode: str, allow_host: tuple[str, ...],
+    allow_origin: tuple[str, ...], token_file: Path | None, slots: int | None,
     stop_timeout: float, as_json: bool,
 ) -> int:  # fmt: skip
-    """Serve a supervisor on a port.
+    """Serve a supervisor at ports and Unix sockets.
 
     Prints where it can be reached once it accepts. SIGINT or SIGTERM cancels all jobs and waits
     until they are gone; a second one kills them; a third leaves at once.
@@ -84,7 +124,11 @@ def command(
 
     from .._registry import Registry
 
-    host, port = parse_listen(listen)
+    places = tuple(map(parse_listen, listen))
+    hosts = tuple(map(parse_host, allow_host))
+    tls = _tls(tls_cert, tls_key, places)
+    mode = _socket_mode(socket_mode)
+    _check_peers(trust_peer_uid, mode, places)
     if app is None:
         registry = Registry()
     else:
@@ -93,8 +137,12 @@ def command(
         registry = load_app(app)
     settings = Settings(
         registry=registry,
-        host=host,
-        port=port,
+        listen=places,
+        hosts=hosts,
+        tls=tls,
+        peers=trust_peer_uid,
+        socket_mode=mode,
+        origins=tuple(map(parse_origin, allow_origin)),
         token_file=(token_file or _default_token_file()).absolute(),
         slots=slots,
         stop_timeout=stop_timeout,
@@ -103,19 +151,47 @@ def command(
     return trio.run(_serve, settings)
 
 
-def parse_listen(text: str) -> tuple[str, int]:
-    """Host and port of `HOST:PORT`, `[IPV6]:PORT` or `PORT` (on the loopback).
-
-    Raises:
-        CliError: it is none of these.
-    """
-    found = re.fullmatch(r"(?:\[([0-9a-fA-F:.%\w]+)\]:|([^:\[\]]+):)?([0-9]{1,5})", text)
-    if found is None or int(found[3]) > 65535:
+def _tls(
+    certificate: Path | None, key: Path | None, places: Sequence[Listen]
+) -> Tls | None:
+    if certificate is None and key is None:
+        return None
+    if certificate is None or key is None:
+        given, missing = ("--tls-key", "--tls-cert")[:: 1 if certificate is None else -1]
+        raise usage_error(f"{given} needs {missing}, too: a certificate and its key")
+    if not any(isinstance(place, Port) for place in places):
         raise usage_error(
-            f"--listen {text!r}: write it as HOST:PORT, such as 127.0.0.1:8765, [::1]:8765, or "
-            "0.0.0.0:8765 for all addresses"
+            "--tls-cert is for ports, and --listen names none; what goes through a Unix socket "
+            "does not leave the machine"
         )
-    return found[1] or found[2] or "127.0.0.1", int(found[3])
+    return Tls(read_certificate(certificate), server_context(certificate, key))
+
+
+def _socket_mode(text: str) -> int:
+    try:
+        mode = int(text, 8)
+    except ValueError:
+        mode = -1
+    if not 0 <= mode <= 0o777 or not mode & stat.S_IWUSR:
+        raise usage_error(
+            f"--socket-mode {text!r}: write it as 600 (only you), 660 (your group) or 666 "
+            "(everybody, who then needs a token)"
+        )
+    return mode
+
+
+def _check_peers(uids: Sequence[int], mode: int, places: Sequence[Listen]) -> None:
+    if not any(isinstance(place, Socket) for place in places):
+        if uids:
+            raise usage_error("--trust-peer-uid is for Unix sockets; add --listen unix:PATH")
+        if mode != 0o600:
+            raise usage_error("--socket-mode is for Unix sockets; add --listen unix:PATH")
+    for uid in uids:
+        if uid not in (0, os.geteuid()) and not mode & (stat.S_IWGRP | stat.S_IWOTH):
+            raise usage_error(
+                f"uid {uid} cannot connect to a socket of mode {mode:04o}; add --socket-mode 660 "
+                "if it is in your group, or --socket-mode 666"
+            )
 
 
 def _default_token_file() -> Path:
@@ -135,14 +211,8 @@ async def _serve(settings: Settings) -> int:
     with open_stops() as stops:
         async with sup.open(), trio.open_nursery() as helpers:
             async with trio.open_nursery() as channel:
-                address = await _listen(channel, sup, settings, token)
-                endpoint = Endpoint(
-                    url=address.url,
-                    http_url=address.http_url,
-                    token_file=str(settings.token_file),
-                    instance=sup.instance,
-                    pid=os.getpid(),
-                )
+                addresses = await _listen(channel, sup, settings, token)
+                endpoint = _endpoint(settings, sup, addresses)
                 with published(endpoint) as file:
                     leave = partial(_leave, sup, file, stops)
                     # All of them only wait for something, until the channel has closed.
@@ -157,16 +227,76 @@ async def _serve(settings: Settings) -> int:
 
 async def _listen(
     channel: trio.Nursery, sup: ServedSupervisor, settings: Settings, token: Token
-) -> Address:
-    from .._server import serve
+) -> tuple[Address | UnixAddress, ...]:
+    from .._server import TcpPlace, UnixPlace, serve_places
 
-    run = partial(serve, sup, settings.host, settings.port, auth=token)
+    context = settings.tls.context if settings.tls is not None else None
+    peers = _peers(settings, token)
+    places = [
+        Told(
+            TcpPlace(host=listen.host, port=listen.port, ssl_context=context)
+            if isinstance(listen, Port)
+            else UnixPlace(path=listen.path, mode=settings.socket_mode, peers=peers),
+            listen,
+        )
+        for listen in settings.listen
+    ]
+    addresses: tuple[Address | UnixAddress, ...] = await channel.start(
+        partial(
+            serve_places,
+            sup,
+            places,
+            auth=token,
+            allowed_hosts=settings.hosts,
+            allowed_origins=settings.origins,
+        )
+    )
+    return addresses
+
+
+def _peers(settings: Settings, token: Token) -> Peers:
+    """Who needs no token: the name of each goes on record."""
+    from secrets import token_urlsafe
+
+    from .._server import Peers, Token
+
     try:
-        address: Address = await channel.start(run)
-    except (OSError, ExceptionGroup) as exc:
-        error = single(exc)
-        raise (_cannot_listen(settings, error) if isinstance(error, OSError) else error) from exc
-    return address
+        return Peers(
+            {
+                # A secret that nobody learns: this token is not asked for.
+                uid: token if uid == os.geteuid() else Token(_user_name(uid), token_urlsafe())
+                for uid in settings.peers
+            }
+        )
+    except ValueError as exc:
+        raise usage_error(f"--trust-peer-uid: {exc}") from None
+
+
+def _user_name(uid: int) -> str:
+    from pwd import getpwuid
+
+    try:
+        return getpwuid(uid).pw_name
+    except (KeyError, OverflowError):
+        return f"uid-{uid}"
+
+
+def _endpoint(
+    settings: Settings, sup: ServedSupervisor, addresses: Sequence[Address | UnixAddress]
+) -> Endpoint:
+    from .._server import Address
+
+    # A port before a socket: whatever program follows the address knows what to do with it.
+    first = next((it for it in addresses if isinstance(it, Address)), addresses[0])
+    return Endpoint(
+        url=first.url,
+        http_url=first.http_url,
+        token_file=str(settings.token_file),
+        instance=sup.instance,
+        pid=os.getpid(),
+        urls=tuple(address.url for address in addresses),
+        certificate=settings.tls.certificate if settings.tls is not None else None,
+    )
 
 
 def _token(settings: Settings) -> Token:
@@ -181,34 +311,19 @@ def _token(settings: Settings) -> Token:
     return Token(name, ensure_token(settings.token_file))
 
 
-def _cannot_listen(settings: Settings, exc: OSError) -> CliError:
-    place = f"{settings.host}:{settings.port}"
-    if exc.errno == errno.EADDRINUSE:
-        return CliError(
-            f"port {settings.port} of {settings.host} is taken; choose another with --listen, "
-            f"or any free one with --listen {settings.host}:0",
-            Exit.UNAVAILABLE,
-        )
-    if exc.errno in (errno.EACCES, errno.EPERM):
-        return CliError(
-            f"listening on {place} is not allowed; choose a port from 1024 on with --listen",
-            Exit.REFUSED,
-        )
-    why = exc.strerror or str(exc)
-    if isinstance(exc, socket.gaierror):
-        why = f"there is no address of that name ({why})"
-    return CliError(f"cannot listen on {place}: {why}; see --listen", Exit.UNAVAILABLE)
-
-
 def _announce(settings: Settings, sup: ServedSupervisor, endpoint: Endpoint) -> None:
     if settings.as_json:
         print_document(endpoint.document())
         return
-    say(f"serving at {endpoint.url} (token in {endpoint.token_file}); Ctrl+C ends it")
+    places = " and ".join(endpoint.urls)
+    say(f"serving at {places} (token in {endpoint.token_file}); Ctrl+C ends it")
     if sup.why_not_cgroup2 is not None:
         say(f"commands run in process groups, not cgroups: {sup.why_not_cgroup2}")
-    if not settings.host.startswith(LOOPBACK):
-        say(f"{settings.host} is open to the network, and the token travels unencrypted")
+    for uid in settings.peers:
+        say(f"uid {uid} needs no token on the Unix socket")
+    for listen in settings.listen:
+        if isinstance(listen, Port) and listen.is_open and settings.tls is None:
+            say(f"{listen.host} is open to the network, and the token travels unencrypted")
 
 
 # --- stopping ------------------------------------------------------------------------------------

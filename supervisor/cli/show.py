@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from collections.abc import Iterator
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from .._model import CancelRequest, Certificate, Job
+from .._model import CancelRequest, Certificate, Job, JobFilter
 from ..abc import describe_failure
 from .connection import Where, where_options
-from .output import print_document, print_text
-from .text import clean, count_of, milliseconds, one_line, proof_of, seconds
+from .output import is_terminal, print_document, print_text
+from .screen import Notice, open_screen
+from .text import (
+    clean,
+    count_of,
+    local_time,
+    milliseconds,
+    one_line,
+    progress_words,
+    proof_of,
+    seconds,
+)
 from .verbs import ask_server, complete_id, json_option
 
 if TYPE_CHECKING:
     from .._client import Client
+    from .changes import Changes
 
 __all__ = ["command"]
 
@@ -27,27 +38,83 @@ WIDTH = 12
 
 @click.command("show")
 @click.argument("job_id", metavar="ID", shell_complete=complete_id)
+@click.option("-w", "--watch", is_flag=True, help="Show it again until the job has ended.")
 @where_options
 @json_option
-def command(job_id: str, url: str | None, token_file: Path | None, as_json: bool) -> int:
+def command(
+    job_id: str, watch: bool, url: str | None, token_file: Path | None, as_json: bool
+) -> int:
     """Show all there is to know of a job.
 
     Where it stands, who asked it to stop, the proof of its end. A unique beginning of its id will
-    do.
+    do. With --watch it is shown again whenever something changes, until the job has ended, as JSON
+    Lines with --json; Ctrl+C leaves, and the job goes on.
+
+    \b
+      trio-supervisor show make-3f9a61c2 --watch
     """
+    where = Where(url=url, token_file=token_file)
+    if not watch:
+        return ask_server(where, lambda client: _show(client, job_id, as_json))
+    notice = Notice()
+    return ask_server(
+        where,
+        lambda client: _watch(client, job_id, as_json, notice),
+        farewell=lambda: f"job {job_id} goes on; trio-supervisor cancel {job_id} would end it",
+        tell=notice.tell,
+    )
 
-    async def ask(client: Client) -> int:
-        from .._wire_records import job_to_wire
-        from .ids import find_job
 
-        job = await find_job(client, job_id)
-        if as_json:
-            print_document({"job": job_to_wire(job)})
-        else:
-            print_text("\n".join(f"{name:<{WIDTH}} {value}" for name, value in lines_of(job)))
-        return 0
+async def _show(client: Client, text: str, as_json: bool) -> int:
+    from .ids import find_job
 
-    return ask_server(Where(url=url, token_file=token_file), ask)
+    _print(await find_job(client, text), as_json)
+    return 0
+
+
+def _print(job: Job, as_json: bool) -> None:
+    from .._wire_records import job_to_wire
+
+    if as_json:
+        print_document({"job": job_to_wire(job)})
+    else:
+        print_text(_text_of(job))
+
+
+def _text_of(job: Job) -> str:
+    return "\n".join(f"{name:<{WIDTH}} {value}" for name, value in lines_of(job))
+
+
+async def _watch(client: Client, text: str, as_json: bool, notice: Notice) -> int:
+    from .changes import open_changes
+    from .ids import find_job
+
+    job = await find_job(client, text, live=True)
+    filter = JobFilter(job_ids=(job.id,))
+    async with open_changes(client, filter, progress=True) as changes:
+        if not as_json and is_terminal(sys.stdout):
+            job = await _draw(client, job.id, changes, notice)
+            print_text(_text_of(job))
+            return 0
+        while True:
+            await changes.wait()
+            job = await client.get(job.id)
+            _print(job, as_json)
+            if job.state.is_final:
+                return 0
+            if not as_json:
+                print_text("")
+
+
+async def _draw(client: Client, job_id: str, changes: Changes, notice: Notice) -> Job:
+    """Show it until it has ended; the last picture is for the caller to print, in full."""
+    with open_screen(notice, whole=True) as screen:
+        while True:
+            await changes.wait()
+            job = await client.get(job_id)
+            if job.state.is_final:
+                return job
+            screen.draw(_text_of(job))
 
 
 def lines_of(job: Job) -> Iterator[tuple[str, str]]:
@@ -78,17 +145,16 @@ def _work(job: Job) -> Iterator[tuple[str, str]]:
 
 
 def _times(job: Job) -> Iterator[tuple[str, str]]:
-    yield "created", _time(job.created_at)
+    yield "created", local_time(job.created_at)
     if job.started_at is not None:
-        yield "started", _time(job.started_at)
+        yield "started", local_time(job.started_at)
     if job.ended_at is not None:
         ran = "" if job.duration is None else f" (ran {seconds(job.duration)})"
-        yield "ended", f"{_time(job.ended_at)}{ran}"
+        yield "ended", f"{local_time(job.ended_at)}{ran}"
     if job.timeout is not None:
         yield "timeout", f"{job.timeout:g} s"
     if job.progress is not None:
-        total = "" if job.progress.total is None else f" of {job.progress.total:g}"
-        yield "progress", one_line(f"{job.progress.done:g}{total} {job.progress.message or ''}")
+        yield "progress", progress_words(job.progress)
 
 
 def _stop(job: Job) -> Iterator[tuple[str, str]]:
@@ -138,8 +204,6 @@ def _certificate(certificate: Certificate) -> Iterator[tuple[str, str]]:
 def _request(request: CancelRequest) -> str:
     how = "killed at once" if request.force else f"grace {request.grace:g} s"
     reason = f": {one_line(request.reason)}" if request.reason else ""
-    return f"{_time(request.at)} by {one_line(request.requester)} ({request.cause}, {how}){reason}"
+    who = f"by {one_line(request.requester)} ({request.cause}, {how})"
+    return f"{local_time(request.at)} {who}{reason}"
 
-
-def _time(at: datetime) -> str:
-    return at.astimezone().isoformat(sep=" ", timespec="milliseconds")

@@ -8,13 +8,15 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import NoReturn
 
 import trio
 
-__all__ = ["Stops", "code_of_signal", "leave_now", "open_stops"]
+from .output import say
+
+__all__ = ["Stops", "code_of_signal", "leave_now", "open_stops", "until_stopped"]
 
 ASKING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -71,6 +73,41 @@ async def _none() -> AsyncIterator[int]:
     """The signals of a process that was started to ignore them all."""
     await trio.sleep_forever()
     yield 0
+
+
+async def until_stopped(
+    work: Callable[[], Awaitable[int]], farewell: Callable[[], str] | None = None
+) -> int:
+    """Do something that only looks or waits, until it is done or we are asked to stop.
+
+    The first signal ends it, with nothing undone; the second leaves at once, for a server may not
+    answer while we say goodbye.
+
+    Args:
+        work: what to do; returns the code to exit with.
+        farewell: what to say to whoever leaves before it is done; "" is nothing.
+    """
+    code: int | None = None
+    with open_stops(last=True) as stops:
+        async with trio.open_nursery() as nursery:
+            working = trio.CancelScope()
+            nursery.start_soon(_heed, stops, working)  # on when the work is being cancelled, too
+            with working:
+                code = await work()
+            nursery.cancel_scope.cancel("it is done")
+    if stops.code is None:
+        assert code is not None
+        return code
+    if code is None and farewell is not None and (words := farewell()):
+        say(words)
+    return stops.code
+
+
+async def _heed(stops: Stops, working: trio.CancelScope) -> None:
+    async for count in stops:
+        if count > 1:
+            leave_now(stops.code or code_of_signal(signal.SIGINT))
+        working.cancel("asked to stop")
 
 
 def leave_now(code: int) -> NoReturn:

@@ -10,15 +10,18 @@ from __future__ import annotations
 import base64
 import sys
 from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import IO, TextIO, cast
 
 import trio
 
 from .._model import LogEntry
+from .exits import PipeClosed
 from .output import is_terminal
 from .text import clean
 
-__all__ = ["Streams", "data_of"]
+__all__ = ["Streams", "data_of", "open_streams"]
 
 WAITING_LIMIT = 64 * 1024 * 1024
 PIECE = 1024 * 1024
@@ -54,6 +57,11 @@ class Streams:
         """A line of the job: its stdout goes to ours, the rest to stderr."""
         which = 0 if entry.stream == "stdout" else 1
         self._put(which, data_of(entry, on_terminal=self._on_terminal[which]))
+
+    def listed(self, entry: LogEntry, before: str = "") -> None:
+        """A line of a job as data of ours: to stdout, whichever stream it was written to."""
+        shown = data_of(entry, on_terminal=self._on_terminal[0])
+        self._put(0, before.encode("utf-8", "replace") + shown)
 
     def data(self, text: str) -> None:
         """A line of our own for stdout."""
@@ -115,3 +123,24 @@ class Streams:
         except (OSError, ValueError):
             return which != 0
         return True
+
+
+@asynccontextmanager
+async def open_streams() -> AsyncIterator[Streams]:
+    """The streams of a verb that shows what comes; at the end of the block all of it is written.
+
+    Raises:
+        PipeClosed: nobody reads stdout any more; the block is cancelled.
+    """
+    streams = Streams()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(streams.serve)  # noqa: ASYNC113 - what comes before it begins waits
+        nursery.start_soon(_leave_when_unread, streams)
+        yield streams
+        await streams.drained()
+        nursery.cancel_scope.cancel("all of it is written")
+
+
+async def _leave_when_unread(streams: Streams) -> None:
+    await streams.broken.wait()
+    raise PipeClosed

@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from datetime import datetime
 
-from .._model import Certificate, Job, JobState
+from .._model import Certificate, Job, JobState, Progress
 from ..abc import describe_failure
 
 __all__ = [
@@ -18,9 +18,11 @@ __all__ = [
     "clean",
     "count_of",
     "describe_end",
+    "local_time",
     "milliseconds",
     "one_line",
     "own_places",
+    "progress_words",
     "proof_of",
     "seconds",
     "strength_of",
@@ -80,6 +82,11 @@ def seconds(value: float) -> str:
     return f"{hours // 24} d {hours % 24} h"
 
 
+def local_time(at: datetime) -> str:
+    """A time as the clock on the wall here has it, with its distance from UTC (ISO 8601)."""
+    return at.astimezone().isoformat(sep=" ", timespec="milliseconds")
+
+
 def milliseconds(value: float) -> str:
     """A duration in milliseconds, for columns of them."""
     return f"{value * 1000:.1f} ms"
@@ -122,3 +129,9 @@ def _outcome(job: Job) -> str:
             reason = f": {one_line(job.reason)}" if job.reason else ""
             return f"cancelled by {job.cause}{reason}"
     return str(job.state)
+
+
+def progress_words(progress: Progress) -> str:
+    """How far a job says it is."""
+    total = "" if progress.total is None else f" of {progress.total:g}"
+    return one_line(f"{progress.done:g}{total} {progress.message or ''}")

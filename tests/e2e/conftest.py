@@ -26,8 +26,8 @@ PATIENCE = 30.0
 """Seconds after which a test that waits has failed; nothing is expected to take that long."""
 
 VARIABLES = (
-    "TRIO_SUPERVISOR_URL", "TRIO_SUPERVISOR_TOKEN", "NO_COLOR", "FORCE_COLOR", "COLUMNS",
-    "PYTHONUNBUFFERED",
+    "TRIO_SUPERVISOR_URL", "TRIO_SUPERVISOR_TOKEN", "TRIO_SUPERVISOR_CA", "NO_COLOR",
+    "FORCE_COLOR", "COLUMNS", "PYTHONUNBUFFERED",
 )  # fmt: skip
 
 SETSID = f"{sys.executable} -c 'import os, sys; os.setsid(); os.execvp(sys.argv[1], sys.argv[1:])'"
@@ -113,6 +113,8 @@ class Started:
 class Shell:
     """Runs `trio-supervisor` with directories of its own."""
 
+    python = sys.executable
+
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.runtime = directory / "runtime"
@@ -128,8 +130,12 @@ class Shell:
 
     def run(self, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
         """Run a command to its end."""
+        return self.execute(*self._argv(words), **env)
+
+    def execute(self, *argv: str, **env: str) -> subprocess.CompletedProcess[str]:
+        """Run any program to its end in this world."""
         return subprocess.run(
-            self._argv(words),
+            argv,
             cwd=self.directory,
             env=self.env | env,
             stdin=subprocess.DEVNULL,
@@ -139,9 +145,19 @@ class Shell:
             timeout=PATIENCE,
         )
 
-    def call(self, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
-        """Run a command to its end within this process, which is quicker."""
-        out, err = Captured(), Captured()
+    def call(
+        self, *words: str, columns: int | None = None, **env: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end within this process, which is quicker.
+
+        Args:
+            words: what to run.
+            columns: let it take its output for a terminal of this width.
+            env: more of an environment.
+        """
+        out, err = Captured(columns is not None), Captured(columns is not None)
+        if columns is not None:
+            env = {"COLUMNS": str(columns), "LINES": "24", "NO_COLOR": "1"} | env
         before = os.environ.copy(), os.getcwd(), sys.stdout, sys.stderr
         handlers = {number: signal.getsignal(number) for number in ASKING}
         os.environ.clear()
@@ -150,6 +166,9 @@ class Shell:
         sys.stdout, sys.stderr = out, err
         try:
             code = main(words)
+        except SystemExit as exc:  # what completes for a shell ends like this
+            assert isinstance(exc.code, int)
+            code = exc.code
         finally:
             os.environ.clear()
             os.environ.update(before[0])
@@ -215,8 +234,12 @@ class Shell:
 class Captured(io.TextIOWrapper):
     """A stream that keeps what is written."""
 
-    def __init__(self) -> None:
+    def __init__(self, terminal: bool = False) -> None:
         super().__init__(io.BytesIO(), encoding="utf-8", write_through=True)
+        self._terminal = terminal
+
+    def isatty(self) -> bool:
+        return self._terminal
 
     def text(self) -> str:
         """What has been written."""
@@ -270,6 +293,35 @@ class Marker:
 def shell(tmp_path: Path) -> Iterator[Shell]:
     world = Shell(tmp_path)
     yield world
+    world.close()
+
+
+APP = """
+import trio, supervisor
+
+registry = supervisor.Registry()
+
+@registry.job
+async def count(to: int) -> int:
+    supervisor.current_job().progress(1, to, "\\x1b[31mone [bold]")
+    await trio.sleep_forever()
+
+@registry.job
+async def stay() -> None:
+    with trio.CancelScope(shield=True):
+        await trio.sleep_forever()
+"""
+
+
+@pytest.fixture(scope="module")
+def common(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
+    """A world with a server that all tests of a file share: none of them may end it."""
+    world = Shell(tmp_path_factory.mktemp("common"))
+    (world.directory / "app.py").write_text(APP)
+    server = world.serve("--app", "app:registry", "--stop-timeout", "0.1")
+    yield world
+    server.started.signal(signal.SIGTERM)  # so that its jobs end with it
+    server.started.end()
     world.close()
 
 

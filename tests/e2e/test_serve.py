@@ -6,11 +6,13 @@ import json
 import os
 import signal
 import socket
+import ssl
 import stat
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from patience import patient
 
 APP = """
@@ -42,7 +44,8 @@ def endpoint_files(shell: Any) -> list[Path]:
 
 def test_one_json_line_once_it_accepts(shell: Any) -> None:
     server = shell.serve("--token-file", "token")
-    assert set(server.info) == {"url", "http_url", "token_file", "instance"}
+    assert set(server.info) == {"url", "urls", "http_url", "token_file", "instance"}
+    assert server.info["urls"] == [server.info["url"]]
     assert server.info["token_file"] == str(shell.directory / "token")
     host, _, port = server.info["http_url"].removeprefix("http://").partition(":")
     socket.create_connection((host, int(port)), 5).close()
@@ -134,7 +137,9 @@ def test_port_taken(shell: Any) -> None:
     assert len(done.stderr.splitlines()) == 1
 
 
-@pytest.mark.parametrize("listen", ["x", "1.2.3.4", "host:x", "host:70000", "::1:80", ":80", ""])
+@pytest.mark.parametrize(
+    "listen", ["x", "1.2.3.4", "host:x", "host:70000", "::1:80", ":80", "", "unix:"]
+)
 def test_listen_is_explained(shell: Any, listen: str) -> None:
     done = shell.call("serve", "--listen", listen)
     assert done.returncode == 2
@@ -194,6 +199,262 @@ def test_without_a_session_directory_the_temporary_one_serves(shell: Any) -> Non
     assert mode_of(directory) == 0o700
     assert Path(server.info["token_file"]).parent == directory
     assert shell.run("list").returncode == 0
+
+
+# --- Unix sockets --------------------------------------------------------------------------------
+
+
+def elsewhere(shell: Any, name: str = "elsewhere") -> dict[str, str]:
+    """The environment of a command that finds neither the endpoint file nor the token."""
+    (shell.directory / name).mkdir(mode=0o700, exist_ok=True)
+    return {"XDG_RUNTIME_DIR": str(shell.directory / name)}
+
+
+def test_unix_socket_is_found_and_private(shell: Any) -> None:
+    path = shell.directory / "s"
+    server = shell.serve("--listen", "unix:s")
+    assert server.info["url"] == f"ws+unix://{path}:/ws"
+    assert mode_of(path) == 0o600
+    assert shell.call("list").returncode == 0
+    assert shell.call("run", "--", "true").returncode == 0
+    server.started.signal(signal.SIGTERM)
+    assert server.started.end() == 143
+    assert not path.exists()
+
+
+def test_trusted_user_needs_no_token(shell: Any) -> None:
+    shell.serve("--listen", "unix:s", "--trust-peer-uid", str(os.geteuid()))
+    url = f"ws+unix://{shell.directory}/s"
+    done = shell.run("run", "--url", url, "--id", "j1", "--", "true", **elsewhere(shell))
+    assert done.returncode == 0, done.stderr
+    assert shell.run("show", "--url", url, "j1", **elsewhere(shell)).returncode == 0
+    wrong = elsewhere(shell) | {"TRIO_SUPERVISOR_TOKEN": "wrong"}
+    done = shell.run("list", "--url", url, **wrong)
+    assert done.returncode == 77
+    assert "this token is not known here" in done.stderr
+
+
+def test_user_that_is_not_trusted_needs_a_token(shell: Any) -> None:
+    server = shell.serve("--listen", "unix:s")
+    url = f"ws+unix://{shell.directory}/s"
+    done = shell.run("list", "--url", url, **elsewhere(shell))
+    assert done.returncode == 77
+    assert "--token-file" in done.stderr
+    token = server.info["token_file"]
+    done = shell.run("list", "--url", url, "--token-file", token, **elsewhere(shell))
+    assert done.returncode == 0
+
+
+def test_port_and_socket_at_once(shell: Any) -> None:
+    server = shell.serve("--listen", "unix:s", "--listen", "127.0.0.1:0")
+    local = f"ws+unix://{shell.directory}/s"
+    assert server.info["url"].startswith("ws://127.0.0.1:")
+    assert server.info["urls"] == [f"{local}:/ws", server.info["url"]]
+    assert shell.call("start", "--id", "j1", "--url", local, "--", "sleep", "1000").returncode == 0
+    assert shell.call("cancel", "--url", server.info["url"], "j1").returncode == 0
+
+
+def test_what_a_killed_server_left_is_replaced(shell: Any) -> None:
+    server = shell.serve("--listen", "unix:s")
+    server.started.signal(signal.SIGKILL)
+    server.started.end()
+    assert (shell.directory / "s").is_socket()
+    done = shell.run("list", "--url", f"ws+unix://{shell.directory}/s")
+    assert done.returncode == 69
+    assert len(done.stderr.splitlines()) == 1
+    shell.serve("--listen", "unix:s")
+    assert shell.call("list").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "code", "told"),
+    [
+        ("live", 69, "a server listens at"),
+        ("file", 69, "is a file, not a socket"),
+        ("directory", 69, "is a directory, not a socket"),
+        ("missing/s", 69, "there is no directory"),
+        ("x" * 108, 2, "choose a shorter one"),
+    ],
+)
+def test_socket_path_taken(shell: Any, path: str, code: int, told: str) -> None:
+    (shell.directory / "file").write_text("kept")
+    (shell.directory / "directory").mkdir()
+    with socket.socket(socket.AF_UNIX) as live:
+        before = os.getcwd()
+        os.chdir(shell.directory)
+        try:
+            live.bind("live")
+        finally:
+            os.chdir(before)
+        live.listen()
+        done = shell.call("serve", "--listen", f"unix:{path}")
+    assert done.returncode == code
+    assert told in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert (shell.directory / "file").read_text() == "kept"
+    assert (shell.directory / "live").is_socket()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--trust-peer-uid", "0"], "--trust-peer-uid is for Unix sockets"),
+        (["--socket-mode", "666"], "--socket-mode is for Unix sockets"),
+        (["--listen", "unix:s", "--socket-mode", "rw"], "write it as 600"),
+        (["--listen", "unix:s", "--socket-mode", "0"], "write it as 600"),
+        (["--listen", "unix:s", "--socket-mode", "1777"], "write it as 600"),
+        (["--listen", "unix:s", "--trust-peer-uid", "12345"], "add --socket-mode 660"),
+        (
+            ["--listen", "unix:s", "--trust-peer-uid", "65534", "--socket-mode", "666"],
+            "it may be anybody",
+        ),
+        (["--listen", "unix:s", "--trust-peer-uid", "-1", "--socket-mode", "666"], "is no uid"),
+        (["--listen", "unix:s", "--tls-cert", "c", "--tls-key", "k"], "--listen names none"),
+        (["--allow-host", "https://build.example"], "without scheme and port"),
+        (["--allow-host", "build.example:80"], "without scheme and port"),
+        (["--tls-cert", "c"], "--tls-cert needs --tls-key"),
+        (["--tls-key", "k"], "--tls-key needs --tls-cert"),
+    ],
+)
+def test_options_that_do_not_go_together(shell: Any, words: list[str], told: str) -> None:
+    done = shell.call("serve", *words)
+    assert done.returncode == 2
+    assert told in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not (shell.directory / "s").exists()
+
+
+# --- TLS -----------------------------------------------------------------------------------------
+
+AUTHORITY = trustme.CA()
+CERTIFICATE = AUTHORITY.issue_cert("127.0.0.1")
+
+
+def tls_files(shell: Any) -> list[str]:
+    """The options that make a server speak TLS; `ca` is beside."""
+    (shell.directory / "ca").write_bytes(AUTHORITY.cert_pem.bytes())
+    (shell.directory / "cert").write_bytes(CERTIFICATE.cert_chain_pems[0].bytes())
+    (shell.directory / "key").write_bytes(CERTIFICATE.private_key_pem.bytes())
+    (shell.directory / "key").chmod(0o600)
+    return ["--tls-cert", "cert", "--tls-key", "key"]
+
+
+def test_server_with_tls_is_found_and_trusted(shell: Any) -> None:
+    server = shell.serve(*tls_files(shell))
+    assert server.info["url"].startswith("wss://127.0.0.1:")
+    assert server.info["http_url"].startswith("https://127.0.0.1:")
+    (file,) = endpoint_files(shell)
+    assert mode_of(file) == 0o600
+    assert "BEGIN CERTIFICATE" in json.loads(file.read_text())["certificate"]
+    assert shell.call("list").returncode == 0
+    # What the endpoint file says is worth more than whom others trust.
+    assert shell.call("list", TRIO_SUPERVISOR_CA="/no/such/file").returncode == 0
+    assert shell.call("run", "--", "true").returncode == 0
+
+
+def test_authority_is_named_by_an_option_or_the_environment(shell: Any) -> None:
+    server = shell.serve(*tls_files(shell))
+    there = ["--url", server.info["url"], "--token-file", server.info["token_file"]]
+    ca = str(shell.directory / "ca")
+    assert shell.run("list", *there, "--tls-ca", ca, **elsewhere(shell)).returncode == 0
+    env = elsewhere(shell) | {"TRIO_SUPERVISOR_CA": ca}
+    assert shell.run("list", *there, **env).returncode == 0
+
+    done = shell.run("list", *there, **elsewhere(shell))
+    assert done.returncode == 69
+    assert "the certificate there is not trusted" in done.stderr
+    assert "--tls-ca" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+    there[1] = there[1].replace("127.0.0.1", "localhost")
+    done = shell.run("list", *there, "--tls-ca", ca, **elsewhere(shell))
+    assert done.returncode == 69
+    assert "not valid for 'localhost'" in done.stderr
+
+    there[1] = server.info["url"].replace("wss:", "ws:")
+    done = shell.run("list", *there, "--tls-ca", ca, **elsewhere(shell))
+    assert done.returncode == 2
+    assert "is not encrypted; write wss://" in done.stderr
+    done = shell.run("list", *there, **elsewhere(shell))
+    assert done.returncode == 69
+    assert "this port speaks TLS" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("allowed", "called", "status"),
+    [
+        ("build.example", "build.example", 404),
+        ("192.0.2.7", "192.0.2.7:80", 404),
+        ("2001:db8::1", "[2001:db8::1]:80", 404),
+        ("[2001:db8::1]", "[2001:db8::1]", 404),
+        ("build.example", "evil.example", 421),
+    ],
+)
+def test_names_from_elsewhere(shell: Any, allowed: str, called: str, status: int) -> None:
+    server = shell.serve("--allow-host", allowed)
+    host, _, port = server.info["http_url"].removeprefix("http://").partition(":")
+    token = Path(server.info["token_file"]).read_text().strip()
+    head = f"GET /x HTTP/1.1\r\nHost: {called}\r\nAuthorization: Bearer {token}\r\n\r\n"
+    with socket.create_connection((host, int(port)), 5) as sock:
+        sock.sendall(head.encode())
+        assert sock.recv(100).split()[1] == str(status).encode()
+
+
+@pytest.mark.parametrize("data", [None, b"no certificate"])
+def test_unusable_authority(shell: Any, data: bytes | None) -> None:
+    if data is not None:
+        (shell.directory / "ca").write_bytes(data)
+    words = ["list", "--url", "wss://127.0.0.1:1/ws", "--tls-ca", "ca"]
+    done = shell.call(*words, TRIO_SUPERVISOR_TOKEN="abc")
+    assert done.returncode == (77 if data is None else 2)
+    assert "certificate file ca" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_key_of_another_certificate(shell: Any) -> None:
+    words = tls_files(shell)
+    other = AUTHORITY.issue_cert("127.0.0.1")
+    (shell.directory / "key").write_bytes(other.private_key_pem.bytes())
+    done = shell.call("serve", *words)
+    assert done.returncode == 2
+    assert "made together" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert endpoint_files(shell) == []
+
+
+def test_key_that_others_can_read_is_refused(shell: Any) -> None:
+    words = tls_files(shell)
+    (shell.directory / "key").chmod(0o644)
+    done = shell.call("serve", *words)
+    assert done.returncode == 77
+    assert "chmod 600 key" in done.stderr
+
+
+def test_with_tls_nothing_travels_unencrypted(shell: Any) -> None:
+    started = shell.start("serve", "--listen", "0.0.0.0:0", *tls_files(shell))
+    started.until("Ctrl+C ends it\n", "err")
+    started.signal(signal.SIGTERM)
+    assert started.end() == 143
+    assert "unencrypted" not in started.err
+    started = shell.start("serve", "--listen", "0.0.0.0:0")
+    started.until("travels unencrypted", "err")
+
+
+def test_oldest_version_is_1_2(shell: Any) -> None:
+    server = shell.serve(*tls_files(shell))
+    host, _, port = server.info["http_url"].removeprefix("https://").partition(":")
+    old = ssl.create_default_context(cafile=shell.directory / "ca")
+    old.set_ciphers("ALL:@SECLEVEL=0")
+    with pytest.warns(DeprecationWarning):
+        old.minimum_version = ssl.TLSVersion.TLSv1
+        old.maximum_version = ssl.TLSVersion.TLSv1_1
+    with (
+        socket.create_connection((host, int(port)), 5) as sock,
+        pytest.raises(ssl.SSLError),
+        old.wrap_socket(sock, server_hostname=host),
+    ):
+        pass
+    assert shell.call("list").returncode == 0
 
 
 # --- ending --------------------------------------------------------------------------------------
