@@ -9,6 +9,7 @@ the works themselves, which know whether they are alive.
 from __future__ import annotations
 
 import functools
+import itertools
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import (
@@ -267,6 +268,7 @@ class Ground:
         self.won: set[Attempt] = set()
         """Attempts that a cancel reached before they began."""
         self.works: list[Work] = []
+        self.words = itertools.count(1)
         self.violations: list[str] = []
         """What a body saw: raised there, it would only be the failure of a job."""
 
@@ -298,7 +300,7 @@ class Work:
 
     def speak(self) -> None:
         for sink in self.sinks:
-            sink.log_line("stdout", "a word")
+            sink.log_line("stdout", f"word {next(self.ground.words)}")
 
     def yield_at_last(self) -> None:
         self.yields = True
@@ -512,6 +514,9 @@ class WireLink(NamedLink):
 class Player:
     """Plays one history and checks the invariants after every command."""
 
+    LONG = 1000.0
+    """Seconds in which everything ends that can."""
+
     def __init__(self, history: History, make_link: Callable[[int | None], Link] = Link) -> None:
         self.history = history
         self.link = make_link(history.slots)
@@ -527,6 +532,7 @@ class Player:
         self.kill_at: dict[Attempt, float] = {}
         self.seen_seq = 0
         self.replayed: dict[str, JobEvent] = {}
+        self.published: list[JobEvent] = []
         self.finished: set[Attempt] = set()
 
     async def play(self) -> None:
@@ -534,22 +540,30 @@ class Player:
         async with trio.open_nursery() as self.waiters, self.link.open() as self.control:
             try:
                 async with self.link.watch() as self.events:
+                    await self.begin()
                     for command in self.history.commands:
                         await self.do(command)
                         self.check()
                     await self.close()
+                    await self.finish()
             finally:
                 for work in self.ground.works:
                     work.yield_at_last()
         self.check_end()
         assert trio.lowlevel.current_statistics().tasks_living == before, "I8: tasks left"
 
+    async def begin(self) -> None:
+        """Before the first command."""
+
+    async def finish(self) -> None:
+        """After the last job has ended, and before the link is closed."""
+
     async def close(self) -> None:
         """Whoever resists the shutdown is let go later; what is left then has no excuse."""
         self.link.sup.shutdown_nowait("cancel")
         await trio.testing.wait_all_tasks_blocked()
         self.check()
-        await trio.sleep(1000)
+        await trio.sleep(self.LONG)
         self.check()
         for work in self.ground.works:
             work.yield_at_last()
@@ -701,8 +715,8 @@ class Player:
                 if_unknown=command.if_unknown,
                 wait="finished",
             )
-        except SupervisorError:
-            pass
+        except SupervisorError as exc:
+            self.check_refusal(exc)
         else:
             if reply.outcome is CancelOutcome.RECORDED:
                 self.remembered.setdefault(reply.job_id, trio.current_time() + 600.0)
@@ -721,11 +735,14 @@ class Player:
     async def wait(self, job_id: str) -> None:
         try:
             job = await self.control.wait(job_id)
-        except (JobNotFound, ConnectionLost):
-            pass
+        except (JobNotFound, ConnectionLost) as exc:
+            self.check_refusal(exc)
         else:
             assert job.state.is_final
         self.answers += 1
+
+    def check_refusal(self, error: SupervisorError) -> None:
+        """Somebody who waited was told this instead."""
 
     # --- checking ---------------------------------------------------------------------------
 
@@ -803,6 +820,7 @@ class Player:
             assert known.state.is_final, f"I6: {event} while {known}"
             assert event.attempt == known.attempt + 1
         self.replayed[event.job_id] = event
+        self.published.append(event)
         if event.type == "job.finished":
             self.finished.add(attempt)
 
@@ -817,9 +835,12 @@ class Player:
         assert not any(self.ground.alive.values()), f"I3: {dict(self.ground.alive)}"
         assert self.answers == self.asked, f"I13, I15: {self.answers} answers to {self.asked}"
         for job_id, count in self.created.items():
-            stored = self.link.store.get(job_id)
-            assert stored is not None
-            assert stored.record.attempt <= count, f"I10: {job_id}"
+            self.check_attempts(job_id, count)
+
+    def check_attempts(self, job_id: str, started: int) -> None:
+        stored = self.link.store.get(job_id)
+        assert stored is not None
+        assert stored.record.attempt <= started, f"I10: {job_id}"
 
 
 def check_repeat(first: CancelReply, second: CancelReply) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from faulty import Fault, faults
+from faulty_histories import FaultyPlayer
 from histories import (
     IDS,
     Cancel,
@@ -54,6 +56,18 @@ def test_the_invariants_hold_over_the_wire(
     history: History, schedule: list[tuple[int, int]]
 ) -> None:
     run_scheduled(schedule, play, history, WireLink)
+
+
+async def play_over(faults: list[Fault], history: History) -> None:
+    await FaultyPlayer(history, faults).play()
+
+
+@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
+@given(histories(), faults(), deviations(longest_gap=300))
+def test_a_client_on_a_faulty_link_has_the_supervisors_history(
+    history: History, faults: list[Fault], schedule: list[tuple[int, int]]
+) -> None:
+    run_scheduled(schedule, play_over, faults, history)
 
 
 RACES = [
