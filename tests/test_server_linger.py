@@ -81,15 +81,14 @@ def test_a_client_that_comes_back_in_time_has_its_jobs_again() -> None:
     run(main)
 
 
-def test_the_old_token_still_serves_if_the_answer_with_the_new_one_was_lost() -> None:
+def test_the_old_token_still_serves_however_often_the_answer_with_the_new_one_was_lost() -> None:
     async def main() -> None:
         async with open_world() as world:
             token = await leave_behind(world, ("a", "linger"))
-            async with open_peer(world) as peer:
-                await peer.call("session.hello", resume_token=token)
-            await trio.testing.wait_all_tasks_blocked()
-            async with open_peer(world) as peer:
-                assert (await peer.call("session.hello", resume_token=token))["resumed"] == 1
+            for _ in range(5):
+                async with open_peer(world) as peer:
+                    assert (await peer.call("session.hello", resume_token=token))["resumed"] == 1
+                await trio.testing.wait_all_tasks_blocked()
 
     run(main)
 

@@ -111,14 +111,14 @@ class Lingering:
             self._leftovers.update(dict.fromkeys(tokens, left))
             self._nursery.start_soon(self._wait_for_return, left)
 
-    def resume(self, owner: str, token: str) -> tuple[tuple[str, ...], dict[str, datetime]] | None:
-        """The client with this resume token is back: its tokens and jobs, if there are any."""
+    def resume(self, owner: str, token: str) -> dict[str, datetime] | None:
+        """The client with this resume token is back: its jobs, if there are any."""
         left = self._leftovers.get(token)
         if left is None or left.owner != owner:
             return None
         self._forget(left)
         left.resumed.set()
-        return left.tokens, left.jobs
+        return left.jobs
 
     def _forget(self, left: _Leftover) -> None:
         for token in left.tokens:

@@ -179,9 +179,7 @@ class Server:
 
     # --- sessions ------------------------------------------------------------------------------
 
-    def take_over(
-        self, token: str, by: Session
-    ) -> tuple[tuple[str, ...], dict[str, datetime]] | None:
+    def take_over(self, token: str, by: Session) -> dict[str, datetime] | None:
         """Hand the jobs of an open session to the one that resumes it, and close it.
 
         The client is faster than we are: it knows that the old connection is dead.
@@ -190,7 +188,7 @@ class Server:
             if session is not by and session.is_resumed_by(token, by):
                 jobs = session.owned.take(DisconnectPolicy.LINGER)
                 session.close_nowait(1008, "resumed by another connection")
-                return session.resume_tokens, jobs
+                return jobs
         return None
 
     async def close(self, reason: str = "shutdown", *, let_finish: bool = False) -> None:

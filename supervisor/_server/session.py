@@ -121,12 +121,13 @@ class Session:
 
         How many of them are alive; None: nothing is known under this token.
         """
-        found = self.server.take_over(token, self) or self.server.lingering.resume(self.name, token)
-        if found is None:
+        jobs = self.server.take_over(token, self)
+        if jobs is None:
+            jobs = self.server.lingering.resume(self.name, token)
+        if jobs is None:
             return None
-        tokens, jobs = found
-        # The answer to this may get lost, too: then the client comes back with the old token.
-        self.resume_tokens = (self.resume_tokens[0], tokens[0])
+        # The answer to this may get lost, too: then the client comes back with the token it has.
+        self.resume_tokens = (self.resume_tokens[0], token)
         return self.owned.adopt(jobs)
 
     def is_resumed_by(self, token: str, other: Session) -> bool:
