@@ -107,6 +107,9 @@ class Link:
         self.room = trio.Event()
         self._questions: dict[int, _Question] = {}
         self._watches: dict[str, RemoteWatch] = {}
+        self._left: set[object] = set()  # requests whose callers have left
+        self._unsubscribed: set[str] = set()
+        self._doubled = False
         self._greeted = trio.Event()
         self._scope = trio.CancelScope()
         self._received = 0
@@ -224,6 +227,7 @@ class Link:
 
     def cancel_request(self, id: int) -> None:
         """The caller of this request has left."""
+        self._left.add(id)
         self._send(encode_notification("$/cancelRequest", {"id": id}))
 
     def ask(
@@ -259,6 +263,9 @@ class Link:
             self.fail(f"of {sent} messages to the server {received} arrived")
         elif theirs is not None and theirs != self._received - 1:
             self.fail(f"of {theirs} messages from the server {self._received - 1} arrived")
+        elif self._doubled and (self._questions or self._channel.calls.pending):
+            # One that came twice makes up, in the counts, for one that did not come.
+            self.fail("a message has come twice, and what is not answered may be lost")
 
     # --- in --------------------------------------------------------------------------------------
 
@@ -286,7 +293,7 @@ class Link:
     def _answered(self, id: object, result: Any) -> None:
         question = self._questions.pop(id, None) if isinstance(id, int) else None
         if question is None:
-            self.progressed |= self._channel.calls.answered(id, result)
+            self._note_answer(id, self._channel.calls.answered(id, result))
             return
         try:
             question.on_result(result)
@@ -295,13 +302,22 @@ class Link:
 
     def _refused(self, reply: ErrorReply) -> None:
         if reply.code == CODES["invalid_request"] and reply.data.get("path") == "$.id":
-            return  # something on the way has doubled the request; the first one is under way
+            self._doubled = True  # the first one is under way
+            return
         error = exception_of(reply.code, reply.message, reply.data)
         question = self._questions.pop(reply.id, None) if isinstance(reply.id, int) else None
         if question is None:
-            self.progressed |= self._channel.calls.refused(reply.id, error)
+            self._note_answer(reply.id, self._channel.calls.refused(reply.id, error))
         else:
             question.on_error(error)
+
+    def _note_answer(self, id: object, is_new: bool) -> None:
+        if is_new:
+            self.progressed = True
+        elif id in self._left:
+            self._left.discard(id)
+        else:
+            self._doubled = True
 
     def _notified(self, method: str, params: Mapping[str, Any]) -> None:
         if method == "session.closing":
@@ -310,9 +326,12 @@ class Link:
         id = params.get("subscription_id")
         watch = self._watches.get(id) if isinstance(id, str) else None
         if watch is None:
+            self._doubled |= isinstance(id, str) and id not in self._unsubscribed
             return
         try:
-            self.progressed |= watch.take(method, params)
+            is_new = watch.take(method, params)
+            self.progressed |= is_new
+            self._doubled |= not is_new and method != "events.bookmark"
         except ProtocolError as exc:
             self.fail(str(exc))
 
@@ -341,7 +360,13 @@ class Link:
 
     def unsubscribe(self, id: str) -> None:
         """End a subscription at the server."""
-        self.ask("events.unsubscribe", {"subscription_id": id})
+        self._unsubscribed.add(id)
+        self.ask(
+            "events.unsubscribe",
+            {"subscription_id": id},
+            lambda _: self._unsubscribed.discard(id),
+            lambda _: self._unsubscribed.discard(id),
+        )
 
     def take_leave(self, id: int) -> None:
         """Nobody waits for this request to subscribe: end what it may have opened all the same."""

@@ -134,7 +134,7 @@ class RemoteWatch(Watch):
         """What the event says of its job's lines."""
         if not self.logs:
             return
-        if event.type == "job.pending" and event.attempt == 1:
+        if event.type in ("job.pending", "job.starting") and event.attempt == 1:
             self._count(event.job_id, 0)
         lines = self._counts.get(event.job_id)
         if lines is None:

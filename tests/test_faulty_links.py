@@ -51,10 +51,10 @@ SMALL = History(
     ],
 )
 
-FIRST_MESSAGES = 30
+FIRST_MESSAGES = 16
 """The ordinary suite tries these; the soak tries all."""
 
-CLOSE, APART = 23, 397
+CLOSE, APART = 37, 997
 """Bytes between two cuts, in the handshake and behind it; primes, so that they fall anywhere."""
 
 HANDSHAKE = 400
@@ -132,6 +132,23 @@ def test_a_second_cut_in_the_reconnect(way: str, much: bool) -> None:
     for byte in range(0, 1500, CLOSE if much else 5 * CLOSE):
         player = play(first, CutAt(way, 700 + byte))
         assert len(player.link.streams) == 3
+
+
+@MUCH
+@pytest.mark.parametrize("way", [UP, DOWN])
+def test_a_message_that_comes_twice_does_not_hide_one_that_is_lost(way: str, much: bool) -> None:
+    """Counted together they are as many as were sent."""
+    messages, _ = lengths()[way]
+    for message in range(messages - 2 if much else FIRST_MESSAGES):
+        play(Double(way, message), Drop(way, message + 1))
+
+
+@pytest.mark.parametrize("apart", [1, 2])
+def test_a_line_that_comes_after_the_end_is_not_passed_on(apart: int) -> None:
+    history = History(None, [Start("a"), Settle(), Speak("a"), End("a"), Settle(), Sleep(1.0)])
+    messages = play(history=history).link.faults.ways[DOWN].messages
+    for message in range(messages - 2):
+        play(Swap(DOWN, message), Swap(DOWN, message + apart), history=history)
 
 
 ANEW = History(

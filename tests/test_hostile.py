@@ -123,7 +123,7 @@ def test_request_heads_byte_by_byte(range_: Range) -> None:
 
     async def main() -> None:
         async with range_.attacked("slow_heads", limits=limits, pause=0.02) as (_, assault):
-            await assault.seen("408", 100)
+            await assault.seen("408", 50)
         assert set(assault.counts) == {"408", "bytes"}
 
     bounded(main)
@@ -136,7 +136,7 @@ def test_frames_byte_by_byte_before_hello(range_: Range) -> None:
         async with range_.attacked(
             "slow_frames", title="slow frames, no token", limits=limits, pause=0.02, token=False
         ) as (_, assault):
-            await assault.seen("4408", 100)
+            await assault.seen("4408", 50)
         assert set(assault.counts) == {"4408", "bytes"}
 
     bounded(main)
@@ -165,7 +165,7 @@ def test_tls_handshakes_that_come_to_nothing(range_: Range, garbage: bool) -> No
         async with range_.attacked(
             "stalled_tls", title=title, limits=limits, garbage=garbage, tls=True
         ) as (_, assault):
-            await assault.seen("ended", 100)
+            await assault.seen("ended", 50)
         assert set(assault.counts) == {"ended"}
 
     bounded(main)
@@ -183,7 +183,7 @@ def test_peers_that_vanish(range_: Range, token: bool) -> None:
             _,
             assault,
         ):
-            await assault.seen("cut off", 100)
+            await assault.seen("cut off", 50)
         assert set(assault.counts) == {"cut off"}
 
     bounded(main)
@@ -208,7 +208,7 @@ def test_one_who_asks_and_never_reads_the_answers(range_: Range) -> None:
 
     async def main() -> None:
         async with range_.attacked("deaf_askers", limits=limits, prepared=500) as (_, assault):
-            await assault.seen("cut off", 4)
+            await assault.seen("cut off", 2)
         assert set(assault.counts) == {"cut off"}
 
     bounded(main)

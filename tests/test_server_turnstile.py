@@ -13,7 +13,7 @@ from server_kit import OTHER, Refused, open_peer, open_world, request, run
 
 import supervisor._server.turnstile as turnstile_module
 from supervisor._server import Limits
-from supervisor._server.turnstile import Turnstile
+from supervisor._server.turnstile import Lane, Turnstile
 
 
 @pytest.fixture
@@ -33,9 +33,9 @@ def counting(steps: int, log: list[Any], name: str = "") -> Generator[None, None
 def test_work_gives_its_result() -> None:
     async def main() -> None:
         log: list[Any] = []
-        assert await Turnstile().do(counting(1000, log, "a")) == "a done"
+        assert await Lane(Turnstile()).do(counting(1000, log, "a")) == "a done"
         assert len(log) == 1000
-        assert await Turnstile().do(counting(0, log, "b")) == "b done"
+        assert await Lane(Turnstile()).do(counting(0, log, "b")) == "b done"
 
     run(main)
 
@@ -46,7 +46,7 @@ def test_an_error_of_the_work_comes_out_and_the_next_has_its_turn() -> None:
         raise ValueError("as told")
 
     async def main() -> None:
-        bulk = Turnstile()
+        bulk = Lane(Turnstile())
         with pytest.raises(ValueError, match="as told"):
             await bulk.do(broken())
         assert await bulk.do(counting(3, [])) == " done"
@@ -72,7 +72,7 @@ def test_one_piece_a_turn_of_the_loop_however_many_want() -> None:
             nursery.start_soon(watch)
             async with trio.open_nursery() as workers:
                 for name in range(20):
-                    workers.start_soon(bulk.do, counting(10, log, str(name)))
+                    workers.start_soon(Lane(bulk).do, counting(10, log, str(name)))
             nursery.cancel_scope.cancel()
         assert len(log) == 200
         # The watcher runs once a turn, before or behind the piece of that turn.
@@ -89,13 +89,33 @@ def test_whoever_came_first_goes_first_and_nobody_twice_in_a_row() -> None:
         log: list[Any] = []
         async with trio.open_nursery() as nursery:
             for name in "abc":
-                nursery.start_soon(bulk.do, counting(4, log, name))
+                nursery.start_soon(Lane(bulk).do, counting(4, log, name))
         order = [name for name, _ in log]
         assert order == order[:3] * 4
         assert sorted(order[:3]) == ["a", "b", "c"]
 
     for _ in range(20):
         run(main)
+
+
+@pytest.mark.usefixtures("smallest_pieces")
+def test_whoever_wants_a_lot_makes_the_others_wait_for_one_piece_only() -> None:
+    async def main() -> None:
+        bulk = Turnstile()
+        greedy, modest = Lane(bulk), Lane(bulk)
+        log: list[Any] = []
+        async with trio.open_nursery() as nursery:
+            for _ in range(100):
+                nursery.start_soon(greedy.do, counting(10, log, "greedy"))
+            await trio.testing.wait_all_tasks_blocked()
+            log.clear()
+            for _ in range(100):
+                nursery.start_soon(greedy.do, counting(10, log, "greedy"))
+            await modest.do(counting(10, log, "modest"))
+            assert [name for name, _ in log].count("greedy") <= 12
+            nursery.cancel_scope.cancel()
+
+    run(main)
 
 
 @pytest.mark.usefixtures("smallest_pieces")
@@ -110,7 +130,7 @@ def test_a_cancelled_caller_leaves_the_line_and_its_work_is_closed() -> None:
             closed.append(True)
 
     async def main() -> None:
-        bulk = Turnstile()
+        bulk = Lane(Turnstile())
         async with trio.open_nursery() as nursery:
             with trio.CancelScope() as scope:
                 nursery.start_soon(bulk.do, counting(100, []))
@@ -143,8 +163,8 @@ def test_a_cancel_is_served_ahead_of_bulk() -> None:
             page = await bulky.ask("job.list", limit=1000)
             reply = await one.call("job.cancel", job_id="a", wait="finished")
             assert reply["job"]["state"] == "cancelled"
-            assert "waiting" in repr(world.server.bulk)
-            assert world.server.bulk._lock.statistics().tasks_waiting >= 9
+            lanes = [each.bulk._first.statistics() for each in world.server.sessions]
+            assert max(lane.tasks_waiting for lane in lanes) >= 9
             assert len((await bulky.answer(page))["jobs"]) == 301
 
     run(main)
@@ -171,7 +191,7 @@ def test_what_comes_behind_a_cancel_many_is_not_cancelled_by_it(wait: str) -> No
     async def main() -> None:
         async with open_world() as world, open_peer(world) as peer:
             await peer.call("job.start_many", jobs=[{"name": "nap"}] * 50)
-            async with world.server.bulk.turn():
+            async with world.server.turnstile.lock:
                 await peer.say(request("job.cancel_many", 1, filter={}, wait=wait))
                 await peer.say(request("job.start", 2, name="nap", job_id="new"))
                 await trio.testing.wait_all_tasks_blocked()
@@ -221,7 +241,7 @@ def test_a_client_that_leaves_saves_no_job_of_its_cancel_many(put_out: bool) -> 
 def test_a_large_message_waits_for_its_turn_and_a_small_one_does_not() -> None:
     async def main() -> None:
         async with open_world() as world, open_peer(world) as one, open_peer(world) as two:
-            async with world.server.bulk.turn():
+            async with world.server.turnstile.lock:
                 args = {"value": "x" * 20_000}
                 await one.ask("job.start", name="nap", args=args, job_id="large")
                 await two.call("job.start", name="nap", job_id="small")
@@ -238,7 +258,7 @@ def test_a_long_replay_waits_for_its_turn_and_misses_nothing() -> None:
         async with open_world() as world, open_peer(world) as one, open_peer(world) as two:
             await two.call("job.start_many", jobs=[{"name": "nap"}] * 50)
             since = {"instance": world.sup.instance, "seq": 0}
-            async with world.server.bulk.turn():
+            async with world.server.turnstile.lock:
                 id = await one.ask("events.subscribe", since=since)
                 await two.call("events.subscribe")
                 await two.call("job.start", name="nap")

@@ -178,7 +178,7 @@ def job_start_many(session: Session, params: StartManyParams) -> Any:
         return _entries(entries)
 
     async def run(call: Call) -> Any:
-        return await session.server.bulk.do(work())
+        return await session.bulk.do(work())
 
     # A start is not a wait: it is never interrupted half way.
     return Later(run, barrier=trio.Event(), interrupt=lambda: True)
@@ -250,7 +250,7 @@ def _is_settled(job: Job | None) -> bool:
 
 def job_cancel_many(session: Session, params: CancelManyParams) -> Any:
     waits = params.wait == "finished"
-    bulk, barrier = session.server.bulk, trio.Event()
+    bulk, barrier = session.bulk, trio.Event()
 
     def ask() -> Generator[None, None, list[Asked | SupervisorError]]:
         asked: list[Asked | SupervisorError] = []
@@ -313,7 +313,7 @@ def _answered(session: Session, result: Any, job: Job | None) -> Any:
 async def _answer(session: Session, result: Any, job: Job | None) -> Any:
     if job is None or _is_small(job.result):
         return to_wire(result)
-    async with session.server.bulk.turn():
+    async with session.bulk.turn():
         return msgspec.Raw(json_bytes(to_wire(result)))
 
 
@@ -381,7 +381,7 @@ def job_logs(session: Session, params: LogsParams) -> Any:
 
 def _paged(session: Session, work: Work) -> Later:
     async def run(call: Call) -> Any:
-        return msgspec.Raw(json_bytes(await session.server.bulk.do(work)))
+        return msgspec.Raw(json_bytes(await session.bulk.do(work)))
 
     return Later(run)
 
@@ -424,7 +424,9 @@ def events_subscribe(session: Session, params: SubscribeParams) -> Any:
 
     async def run(call: Call) -> Any:
         try:
-            await subscription.run(sup, session.server, call.answer_first)
+            await subscription.run(
+                sup, session.server.fanout, session.bulk, call.answer_first
+            )
         except (ReplayGone, *CONTAINED):
             if not call.answered:
                 raise

@@ -112,7 +112,7 @@ class Intake:
         """
         self.received += 1
         if size > LARGE_MESSAGE:
-            async with self._session.server.bulk.turn():
+            async with self._session.bulk.turn():
                 barrier = self._take(message, size)
         else:
             barrier = self._take(message, size)

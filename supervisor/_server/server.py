@@ -56,7 +56,7 @@ class Server:
         sessions: the websocket connections that are open.
         lingering: the jobs whose client may come back.
         fanout: passes the events on.
-        bulk: where work of more than a millisecond waits for its turn.
+        turnstile: where the bulk work of all sessions waits for its turn.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Server:
         self.sessions: set[Session] = set()
         self.lingering = Lingering(sup, background, limits.linger_seconds)
         self.fanout = Fanout(limits.bookmark_seconds)
-        self.bulk = Turnstile()
+        self.turnstile = Turnstile()
         self._streams: set[OutboxStream] = set()
         self._strangers: dict[OutboxStream, None] = {}  # the oldest first
         self._one_left = trio.Event()

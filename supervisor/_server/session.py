@@ -23,6 +23,7 @@ from .intake import HOW, Intake
 from .linger import Owned, new_secret
 from .stream import PING, OutboxStream, text_frame
 from .subscriptions import Subscription
+from .turnstile import Lane
 
 if TYPE_CHECKING:
     from .server import Server
@@ -48,6 +49,7 @@ class Session:
         client: what it says of itself; never taken for who it is.
         owned: the jobs it started that depend on it.
         greeted: whether it has said hello.
+        bulk: where its work of more than a millisecond waits for its turn.
         intake: takes its messages.
         subscriptions: those that are open, by id.
         resume_tokens: what it may be resumed by; the first is the newest.
@@ -70,6 +72,7 @@ class Session:
         self.client: str | None = None
         self.owned = Owned(server.sup)
         self.greeted = False
+        self.bulk = Lane(server.turnstile)
         self.intake = Intake(self, self.send)
         self.subscriptions: dict[str, Subscription] = {}
         self.resume_tokens: tuple[str, ...] = (new_secret(),)

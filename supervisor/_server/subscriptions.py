@@ -24,11 +24,11 @@ from .calls import CONTAINED
 from .fanout import Fanout, Ticket
 from .frames import Frames
 from .stream import OutboxStream
+from .turnstile import Lane
 
 if TYPE_CHECKING:
     from .._supervisor import Supervisor
     from .._watch import Watch
-    from .server import Server
 
 __all__ = ["Subscription"]
 
@@ -80,7 +80,8 @@ class Subscription:
     async def run(
         self,
         sup: Supervisor,
-        server: Server,
+        fanout: Fanout,
+        bulk: Lane,
         answer: Callable[[dict[str, Any]], Awaitable[None]],
     ) -> None:
         """Watch, answer the request, then pass on what comes until cancelled.
@@ -97,7 +98,7 @@ class Subscription:
                         self.from_seq, filter=filter, logs=params.logs, progress=params.progress
                     )
                     if sup.head_seq - self.from_seq > BURST:
-                        async with server.bulk.turn():
+                        async with bulk.turn():
                             self._watch = await stack.enter_async_context(watch)
                     else:
                         self._watch = await stack.enter_async_context(watch)
@@ -110,7 +111,7 @@ class Subscription:
                             "head_seq": sup.head_seq,
                         }
                     )
-                    self._begin(server.fanout)
+                    self._begin(fanout)
                     await trio.sleep_forever()
         finally:
             self.live = False

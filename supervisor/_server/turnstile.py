@@ -4,6 +4,9 @@ What takes long (starting a thousand jobs, a page of a list, a large answer) pas
 whoever has work waits in line, does about a millisecond of it, and goes to the end of the line. So
 the loop never does more than one such piece between two looks at everything else, however many
 clients ask, and what is not bulk, cancels above all, is served at once.
+
+Each connection has a lane of its own, and only the first of a lane stands in the line: a client
+that asks for a thousand pages does not make the others wait for a thousand turns.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from typing import TypeVar
 
 import trio
 
-__all__ = ["SLICE", "Turnstile"]
+__all__ = ["SLICE", "Lane", "Turnstile"]
 
 T = TypeVar("T")
 
@@ -28,16 +31,26 @@ class Turnstile:
 
     def __init__(self) -> None:
         # Trio hands the lock on from one task to the next, which runs in the next turn of the loop.
-        self._lock = trio.StrictFIFOLock()
+        self.lock = trio.StrictFIFOLock()
 
     def __repr__(self) -> str:
-        waiting = self._lock.statistics().tasks_waiting
-        return f"<Turnstile, {waiting} waiting>"
+        return f"<Turnstile, {self.lock.statistics().tasks_waiting} waiting>"
+
+
+class Lane:
+    """One connection's way through the turnstile."""
+
+    def __init__(self, turnstile: Turnstile) -> None:
+        self._turnstile = turnstile
+        self._first = trio.StrictFIFOLock()
+
+    def __repr__(self) -> str:
+        return f"<Lane, {self._first.statistics().tasks_waiting} waiting behind the first>"
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
         """Wait for a turn; the block should take about a millisecond, and wait for nobody."""
-        async with self._lock:
+        async with self._first, self._turnstile.lock:
             yield
 
     async def do(self, work: Generator[None, None, T]) -> T:
@@ -47,7 +60,7 @@ class Turnstile:
         """
         try:
             while True:
-                async with self._lock:
+                async with self._first, self._turnstile.lock:
                     ends = perf_counter() + SLICE
                     next(work)
                     while perf_counter() < ends:
