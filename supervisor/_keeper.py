@@ -34,6 +34,9 @@ class NobodyThere(ConnectionLost):
     """What a `Dial` raises that knows that there is no server any more: nothing is tried again."""
 
 
+QUICK_ATTEMPTS: Final = 2
+"""How many attempts of an outage are short enough to be repeated while jobs linger."""
+
 HELD: Final = CAP
 """Seconds after which a connection counts as one that works, also when nothing was asked of it."""
 
@@ -105,7 +108,7 @@ class Keeper:
         """Why there is no connection any more."""
         failures = 0
         while True:
-            error, link = await self._attempt()
+            error, link = await self._attempt(self._seconds_for(failures))
             now = trio.current_time()
             if not self.ready.is_set():
                 return error
@@ -144,11 +147,22 @@ class Keeper:
 
     # --- one connection --------------------------------------------------------------------------
 
-    async def _attempt(self) -> tuple[SupervisorError, Link | None]:
+    def _seconds_for(self, failures: int) -> float:
+        """How long the next attempt may take.
+
+        The first of an outage give up early: one that hangs must not outlast the server's patience
+        with the jobs that linger. The others have all the time: the network may be slow.
+        """
+        if not self.ready.is_set():
+            return self._connect_timeout
+        left = self._down_since + self._reconnect_timeout - trio.current_time()
+        seconds = min(self._connect_timeout, left)
+        if failures >= QUICK_ATTEMPTS:
+            return seconds
+        return min(seconds, _quick(self.channel.hello))
+
+    async def _attempt(self, seconds: float) -> tuple[SupervisorError, Link | None]:
         """One connection, from dialling to its end; why it ended."""
-        seconds = self._connect_timeout
-        if self.ready.is_set():
-            seconds = min(seconds, self._down_since + self._reconnect_timeout - trio.current_time())
         self._stood = None
         result: tuple[SupervisorError, Link | None] | None = None
         with trio.CancelScope(deadline=trio.current_time() + seconds) as self._limit:
@@ -203,6 +217,12 @@ class Keeper:
                 outage=outage,
             )
         )
+
+
+def _quick(hello: HelloResult) -> float:
+    """Seconds for an attempt of which several fit into the time that jobs linger."""
+    lingers = hello.limits.get("linger_seconds", math.inf)
+    return max(1.0, lingers / (QUICK_ATTEMPTS + 1)) if lingers > 0 else math.inf
 
 
 def _nobody(change: Connected | Disconnected) -> None:

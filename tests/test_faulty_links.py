@@ -209,3 +209,11 @@ def test_a_job_that_lingers_is_still_its_clients(
         link = FaultyLink(None, [kind(way, message), CutIn(DOWN, 12, 5), CutIn(DOWN, 14, 5)])
         states = run_scheduled([], _linger, link)
         assert states == (JobState.RUNNING, JobState.CANCELLED), message
+
+
+def test_an_attempt_to_reconnect_that_hangs_leaves_time_for_another() -> None:
+    """By default an attempt may take as long as jobs linger."""
+    for lost in range(1, 6):
+        link = FaultyLink(None, [CutIn(DOWN, 2, 0), Drop(UP, lost)])
+        states = run_scheduled([], _linger, link)
+        assert states == (JobState.RUNNING, JobState.CANCELLED), lost

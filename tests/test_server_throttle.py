@@ -81,6 +81,34 @@ def test_whoever_waits_as_long_as_told_is_let_through() -> None:
         assert bucket.take(0, now) == 0.0
 
 
+def test_what_is_there_is_spent_without_a_look_at_the_clock() -> None:
+    bucket = Bucket(10, 5, now=0.0)
+    assert [bucket.spend(2) for _ in range(3)] == [True, True, False]
+    assert bucket.take(1, 0.0) == 0.0
+    assert bucket.take(1, 0.0) == pytest.approx(0.1)
+
+
+@given(st.floats(0.1, 1e4), st.integers(1, 1000), st.lists(st.floats(0, 100), max_size=50))
+def test_spending_first_gives_two_bursts_at_most(
+    rate: float, burst: int, steps: list[float]
+) -> None:
+    bucket, now, taken = Bucket(rate, burst, now=0.0), 0.0, 0
+    for step in steps:
+        now += step
+        for _ in range(burst):
+            taken += bucket.spend(1) or bucket.take(1, now) == 0.0
+    assert taken <= (2 * burst + now * rate) * (1 + 1e-6) + 1e-3
+
+
+def test_a_message_that_is_refused_for_its_bytes_or_number_is_judged() -> None:
+    throttle = Throttle(Limits(messages_burst=2, bytes_burst=100), 0.0)
+    assert throttle.spend(60, urgent=False)
+    assert not throttle.spend(60, urgent=False)
+    assert throttle.spend(10, urgent=False)
+    assert not throttle.spend(10, urgent=False)
+    assert throttle.spend(10, urgent=True)
+
+
 # --- a connection --------------------------------------------------------------------------------
 
 FEW = Limits(messages_per_second=10, messages_burst=5)

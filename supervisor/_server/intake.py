@@ -145,6 +145,8 @@ class Intake:
     def _admitted(self, item: Item, size: int, reply: Reply) -> bool:
         """Whether it is to be dispatched; if not, it is answered."""
         urgent = isinstance(item, (Request, Notification)) and item.method in URGENT
+        if self._throttle.spend(size, urgent=urgent):
+            return True
         verdict = self._throttle.judge(size, trio.current_time(), urgent=urgent)
         if verdict is Verdict.TAKE:
             return True

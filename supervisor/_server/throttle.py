@@ -6,6 +6,9 @@ the connection, has buckets of its own: whoever has asked for too much can still
 What is refused takes from a second pair of buckets of the same size. A client that only asks a
 little too fast is refused now and then, for ever; one that goes far beyond empties these too, and
 is put out.
+
+The clock is looked at only when a bucket has run dry, because nearly always none has. So a client
+that was idle may find two bursts, one in the bucket and one in the time that passed.
 """
 
 from __future__ import annotations
@@ -34,6 +37,13 @@ class Bucket:
         self._rate = rate
         self._burst = self._level = float(burst)
         self._at = now
+
+    def spend(self, amount: float) -> bool:
+        """Take so much of what is there, without a look at the clock; False: nothing was taken."""
+        if amount > self._level:
+            return False
+        self._level -= amount
+        return True
 
     def take(self, amount: float, now: float) -> float:
         """Take so much: 0.0; or, if there is not so much, nothing: the seconds until there is.
@@ -70,6 +80,9 @@ class _Pair:
         self.messages = Bucket(limits.messages_per_second, limits.messages_burst, now)
         self.bytes = Bucket(limits.bytes_per_second, limits.bytes_burst, now)
 
+    def spend(self, size: int) -> bool:
+        return self.bytes.spend(size) and self.messages.spend(1)
+
     def take(self, size: int, now: float) -> float:
         few, small = self.messages.take(1, now), self.bytes.take(size, now)
         return few if few > small else small
@@ -88,8 +101,12 @@ class Throttle:
         self._urgent = _Pair(limits, now)
         self._refused = _Pair(limits, now)
 
+    def spend(self, size: int, *, urgent: bool) -> bool:
+        """Count a message, if there is still enough in the buckets; if not, `judge` it."""
+        return (self._urgent if urgent else self._ordinary).spend(size)
+
     def judge(self, size: int, now: float, *, urgent: bool) -> Verdict:
-        """Count a message.
+        """Count a message, with what time has brought.
 
         Args:
             size: in bytes.
