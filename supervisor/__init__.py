@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ._client import Client
-from ._connect import connect
+from ._client.client import Client
+from ._client.connect import connect
 from ._context import JobContext, current_job
 from ._errors import (
     AmbiguousJobId,

@@ -24,7 +24,7 @@ from supervisor import (
     Token,
     open_supervisor,
 )
-from supervisor._connect import connect_with
+from supervisor._client.connect import connect_with
 from supervisor._server import open_server
 from supervisor._server.server import Server
 

@@ -22,10 +22,12 @@ settings.register_profile(
 )
 settings.load_profile("ci" if "CI" in os.environ else "ours")
 
-# A shell starts what it runs in the background with SIGINT ignored, and children inherit that: the
-# tests about Ctrl+C would wait for ever.
+# A shell starts what it runs in the background with SIGINT ignored, and `nohup` ignores SIGHUP;
+# children inherit that, and the tests about them would wait for ever.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 # --- figures --------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import trio
 import trio.testing
 
 from supervisor import Auth, JobControl, Registry, Supervisor, Token, open_supervisor
-from supervisor._connect import connect_stream
+from supervisor._client.connect import connect_stream
 from supervisor._server import open_server
 from supervisor._server.server import Server
 

@@ -20,8 +20,8 @@ from faulty import Double, Fault, Faults, FaultyStream
 from histories import Attempt, Cancel, Command, History, NamedLink, Player, Reconnect, Start
 
 from supervisor import Auth, ConnectionLost, Limits, Token
-from supervisor._client import Client
-from supervisor._connect import connect_with
+from supervisor._client.client import Client
+from supervisor._client.connect import connect_with
 from supervisor._errors import JobIdConflict, JobNotFound, Overloaded, ShuttingDown, SupervisorError
 from supervisor._model import (
     CancelOutcome,

@@ -29,8 +29,8 @@ from supervisor import (
     Unauthenticated,
     open_supervisor,
 )
-from supervisor._connect import connect_stream
-from supervisor._link import Link
+from supervisor._client.connect import connect_stream
+from supervisor._client.link import Link
 from supervisor._server import open_server
 from supervisor._server.server import Server
 

@@ -45,9 +45,9 @@ from supervisor import (
     VersionNotSupported,
     current_job,
 )
-from supervisor._calls import SENT_AT_MOST, may_repeat
-from supervisor._channel import OVERLOADED_AT_MOST
-from supervisor._connect import connect_with
+from supervisor._client.calls import SENT_AT_MOST, may_repeat
+from supervisor._client.channel import OVERLOADED_AT_MOST
+from supervisor._client.connect import connect_with
 
 LIST = {"jobs": [], "instance": "i", "seq": 4}
 
@@ -823,7 +823,7 @@ def test_a_busy_server_is_not_asked_twice_to_do_what_might_be_doubled() -> None:
 
 
 def test_callers_wait_while_too_much_waits_to_be_sent(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("supervisor._link.CROWDED_MESSAGES", 100)
+    monkeypatch.setattr("supervisor._client.link.CROWDED_MESSAGES", 100)
 
     async def main() -> None:
         reading = trio.Event()
@@ -850,7 +850,7 @@ def test_callers_wait_while_too_much_waits_to_be_sent(monkeypatch: pytest.Monkey
 def test_callers_that_wait_for_room_go_on_with_the_next_connection(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("supervisor._link.CROWDED_MESSAGES", 10)
+    monkeypatch.setattr("supervisor._client.link.CROWDED_MESSAGES", 10)
 
     async def main() -> None:
         hang = trio.Event()
@@ -1548,7 +1548,7 @@ def test_a_reader_that_fails_is_a_connection_that_ends(monkeypatch: pytest.Monke
 def test_a_flood_that_makes_no_message(
     size: int, connections: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("supervisor._websocket.BYTES_WITHOUT_A_MESSAGE", 10_000)
+    monkeypatch.setattr("supervisor._client.websocket.BYTES_WITHOUT_A_MESSAGE", 10_000)
 
     async def flood(peer: Peer) -> None:
         for _ in range(3):

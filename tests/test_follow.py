@@ -20,7 +20,7 @@ from supervisor import (
     Registry,
     current_job,
 )
-from supervisor._connect import connect_with
+from supervisor._client.connect import connect_with
 from supervisor._watch import LINES_BEHIND
 from supervisor.stores._logs import LINES_PER_JOB
 

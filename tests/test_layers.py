@@ -35,10 +35,6 @@ STRANGERS = [
     ("stores", "launchers"),
     ("launchers", "stores"),
     ("_client", "_server"),
-    ("_connect", "_server"),
-    ("_keeper", "_server"),
-    ("_channel", "_server"),
-    ("_link", "_server"),
     ("cli", "testing"),
 ]
 

@@ -18,8 +18,8 @@ from supervisor import (
     ProgressEvent,
     ProtocolError,
 )
+from supervisor._client.remote_watch import ENDED_JOBS, Gap, RemoteWatch
 from supervisor._model import Job
-from supervisor._remote_watch import ENDED_JOBS, Gap, RemoteWatch
 from supervisor._wire_records import from_wire
 
 
@@ -185,7 +185,7 @@ def test_ended_jobs_are_forgotten_some_day() -> None:
 
 
 def test_no_more_jobs_are_counted_than_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("supervisor._remote_watch.COUNTED_JOBS", 5)
+    monkeypatch.setattr("supervisor._client.remote_watch.COUNTED_JOBS", 5)
     it = watch()
     feed(it, *(line(1, f"job-{number}") for number in range(20)))
     assert it.open_jobs() == [f"job-{number}" for number in range(15, 20)]

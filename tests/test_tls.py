@@ -33,8 +33,8 @@ from server_kit import (
 )
 
 from supervisor import ConnectionLost, open_supervisor
-from supervisor._connect import connect
-from supervisor._dial import dial, parse_url
+from supervisor._client.connect import connect
+from supervisor._client.dial import dial, parse_url
 from supervisor._server import Address, Auth, Limits, serve
 from supervisor.cli.certificates import (
     context_for_certificate,

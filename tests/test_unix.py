@@ -37,8 +37,8 @@ from server_kit import (
 from trio_websocket import ConnectionRejected, wrap_client_stream
 
 from supervisor import ConnectionLost, InvalidArguments, Supervisor, open_supervisor
-from supervisor._connect import connect
-from supervisor._dial import TcpAddress, UnixAddress, dial, parse_url
+from supervisor._client.connect import connect
+from supervisor._client.dial import TcpAddress, UnixAddress, dial, parse_url
 from supervisor._server import (
     Auth,
     Limits,

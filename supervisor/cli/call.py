@@ -20,7 +20,7 @@ from .pretty import print_json
 from .verbs import ask_server, json_option
 
 if TYPE_CHECKING:
-    from .._client import Client
+    from .._client.client import Client
     from .._errors import SupervisorError
 
 __all__ = ["command", "complete_method", "parse_words"]

@@ -23,7 +23,7 @@ from .text import count_of, one_line
 from .verbs import ask_server, complete_id, complete_name, json_option
 
 if TYPE_CHECKING:
-    from .._client import Client
+    from .._client.client import Client
     from .._model import Job
 
 __all__ = ["command"]

@@ -24,8 +24,8 @@ from .private import read_token
 if TYPE_CHECKING:
     import ssl
 
-    from .._client import Client
-    from .._dial import Address
+    from .._client.client import Client
+    from .._client.dial import Address
 
 __all__ = [
     "Target",
@@ -232,7 +232,7 @@ def _given_token(where: Where) -> str | None:
 
 
 def _checked(url: str) -> Address:
-    from .._dial import parse_url
+    from .._client.dial import parse_url
     from .._errors import InvalidArguments
 
     try:
@@ -245,6 +245,6 @@ def _checked(url: str) -> Address:
 
 
 def _is_at(endpoint: Endpoint, address: Address) -> bool:
-    from .._dial import parse_url
+    from .._client.dial import parse_url
 
     return address in map(parse_url, {endpoint.url, *endpoint.urls})

@@ -13,8 +13,8 @@ from typing import Any, Literal
 import attrs
 import trio
 
-from .._client import Client
-from .._connect import connect
+from .._client.client import Client
+from .._client.connect import connect
 from .._model import Job, JobEvent, JobFilter, JobRequest, JobState
 from .._server import Token, serve
 from ..abc import JobHandle, JobWatch

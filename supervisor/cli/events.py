@@ -24,7 +24,7 @@ from .output import is_terminal, say
 from .verbs import ask_server, complete_id, complete_name, json_option
 
 if TYPE_CHECKING:
-    from .._client import Client
+    from .._client.client import Client
     from ..abc import JobControl, JobWatch
 
 __all__ = ["command"]

@@ -14,7 +14,7 @@ from .text import one_line
 from .verbs import ask_server, json_option
 
 if TYPE_CHECKING:
-    from .._client import Client
+    from .._client.client import Client
 
 __all__ = ["command"]
 

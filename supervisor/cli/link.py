@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from .._connect import connect_with
-from .._dial import Address, dial, parse_url
-from .._keeper import NobodyThere
+from .._client.connect import connect_with
+from .._client.dial import Address, dial, parse_url
+from .._client.keeper import NobodyThere
 from .._model import Connected, Disconnected
 from .endpoint import is_live
 
 if TYPE_CHECKING:
     import ssl
 
-    from .._client import Client
+    from .._client.client import Client
     from .connection import Target
 
 __all__ = ["RECONNECT_SECONDS", "open_link", "wait_until_dead"]

@@ -21,7 +21,7 @@ from .text import age, count_of, describe_end, own_places, progress_words, secon
 from .verbs import ask_server, complete_name, json_option, silently
 
 if TYPE_CHECKING:
-    from .._client import Client
+    from .._client.client import Client
     from .changes import Changes
 
 __all__ = ["CUT", "DROPPED", "command", "note_of", "ran"]

@@ -17,7 +17,7 @@ from .text import count_of, local_time
 from .verbs import ask_server, complete_id, json_option
 
 if TYPE_CHECKING:
-    from .._client import Client
+    from .._client.client import Client
     from ..abc import JobControl
     from .streams import Streams
 

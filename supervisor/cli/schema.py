@@ -22,7 +22,7 @@ from .text import clean
 from .verbs import ask_server, json_option
 
 if TYPE_CHECKING:
-    from .._client import Client
+    from .._client.client import Client
 
 __all__ = ["command", "of_one"]
 

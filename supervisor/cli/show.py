@@ -28,7 +28,7 @@ from .text import (
 from .verbs import ask_server, complete_id, json_option
 
 if TYPE_CHECKING:
-    from .._client import Client
+    from .._client.client import Client
     from .changes import Changes
 
 __all__ = ["command"]

@@ -16,7 +16,7 @@ from .text import count_of, one_line, own_places
 from .verbs import json_option
 
 if TYPE_CHECKING:
-    from .._client import Client
+    from .._client.client import Client
 
 __all__ = ["command"]
 

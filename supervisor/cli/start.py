@@ -14,7 +14,7 @@ from .output import print_document, print_text
 from .verbs import json_option
 
 if TYPE_CHECKING:
-    from .._client import Client
+    from .._client.client import Client
     from .._model import JobRequest
 
 __all__ = ["command"]

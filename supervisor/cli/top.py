@@ -20,7 +20,7 @@ from .text import count_of, one_line, own_places
 from .verbs import ask_server, json_option, silently
 
 if TYPE_CHECKING:
-    from .._client import Client
+    from .._client.client import Client
 
 __all__ = ["command", "heading", "in_order"]
 

@@ -11,7 +11,7 @@ from .connection import Where, connected, require_target
 from .output import say
 
 if TYPE_CHECKING:
-    from .._client import Client
+    from .._client.client import Client
 
 __all__ = [
     "ask_server", "complete_id", "complete_name", "complete_registered", "json_option",

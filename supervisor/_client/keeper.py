@@ -15,14 +15,14 @@ from typing import Any, Final
 
 import trio
 
-from ._backoff import CAP, backoff
-from ._calls import HOPELESS, fresh
-from ._channel import Channel
-from ._errors import ConnectionLost, SupervisorError
-from ._link import Link
-from ._methods import HelloResult
-from ._model import Connected, Disconnected
-from ._websocket import BoundedStream, hold_websocket
+from .._backoff import CAP, backoff
+from .._errors import ConnectionLost, SupervisorError
+from .._methods import HelloResult
+from .._model import Connected, Disconnected
+from .calls import HOPELESS, fresh
+from .channel import Channel
+from .link import Link
+from .websocket import BoundedStream, hold_websocket
 
 __all__ = ["Dial", "Keeper", "NobodyThere"]
 

@@ -14,14 +14,14 @@ from typing import Any, Final, TypeVar
 
 import trio
 
-from ._backoff import wish
-from ._calls import Call, Calls, fresh
-from ._errors import ConnectionLost, InvalidArguments, Overloaded, SupervisorError
-from ._link import Link
-from ._methods import HelloResult, SubscribeResult
-from ._model import JobFilter
-from ._remote_watch import RemoteWatch, subscribe_params
-from ._wire_records import from_wire
+from .._backoff import wish
+from .._errors import ConnectionLost, InvalidArguments, Overloaded, SupervisorError
+from .._methods import HelloResult, SubscribeResult
+from .._model import JobFilter
+from .._wire_records import from_wire
+from .calls import Call, Calls, fresh
+from .link import Link
+from .remote_watch import RemoteWatch, subscribe_params
 
 __all__ = ["Channel"]
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import trio
 
-from ._errors import (
+from .._errors import (
     ConnectionLost,
     Forbidden,
     InvalidArguments,
@@ -22,7 +22,7 @@ from ._errors import (
     Unauthenticated,
     VersionNotSupported,
 )
-from ._wire import encode_request
+from .._wire import encode_request
 
 __all__ = ["HOPELESS", "Call", "Calls", "fresh", "may_repeat"]
 

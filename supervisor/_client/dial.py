@@ -19,7 +19,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 import attrs
 import trio
 
-from ._errors import ConnectionLost, InvalidArguments
+from .._errors import ConnectionLost, InvalidArguments
 
 __all__ = ["Address", "TcpAddress", "UnixAddress", "dial", "parse_url"]
 

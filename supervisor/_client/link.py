@@ -18,9 +18,8 @@ import trio
 import trio_websocket
 from wsproto.utilities import ProtocolError as WebsocketError
 
-from ._backoff import wish
-from ._calls import HOPELESS, Call
-from ._errors import (
+from .._backoff import wish
+from .._errors import (
     ConnectionLost,
     Forbidden,
     Overloaded,
@@ -29,11 +28,9 @@ from ._errors import (
     SupervisorError,
     Unauthenticated,
 )
-from ._methods import HelloResult, SubscribeResult
-from ._model import JobPage
-from ._remote_watch import RemoteWatch
-from ._websocket import BoundedStream
-from ._wire import (
+from .._methods import HelloResult, SubscribeResult
+from .._model import JobPage
+from .._wire import (
     CODES,
     Batch,
     ErrorReply,
@@ -46,10 +43,13 @@ from ._wire import (
     encode_request,
     exception_of,
 )
-from ._wire_records import from_wire
+from .._wire_records import from_wire
+from .calls import HOPELESS, Call
+from .remote_watch import RemoteWatch
+from .websocket import BoundedStream
 
 if TYPE_CHECKING:
-    from ._channel import Channel
+    from .channel import Channel
 
 __all__ = ["Link"]
 

@@ -8,14 +8,14 @@ from typing import Any, Final
 import trio
 import trio_websocket
 
-from ._errors import (
+from .._errors import (
     ConnectionLost,
     Forbidden,
     SupervisorError,
     Unauthenticated,
     VersionNotSupported,
 )
-from ._wire import SUBPROTOCOL
+from .._wire import SUBPROTOCOL
 
 __all__ = ["BoundedStream", "first_error", "hold_websocket"]
 

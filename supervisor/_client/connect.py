@@ -12,12 +12,12 @@ from typing import Any
 
 import trio
 
-from ._client import Client
-from ._dial import dial, parse_url
-from ._errors import InvalidArguments
-from ._keeper import Dial, Keeper
-from ._model import Connected, Disconnected
-from ._options import check_seconds
+from .._errors import InvalidArguments
+from .._model import Connected, Disconnected
+from .._options import check_seconds
+from .client import Client
+from .dial import dial, parse_url
+from .keeper import Dial, Keeper
 
 __all__ = ["connect", "connect_stream", "connect_with"]
 

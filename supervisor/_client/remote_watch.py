@@ -13,8 +13,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ._errors import ProtocolError
-from ._model import (
+from .._errors import ProtocolError
+from .._model import (
     EventsLost,
     Job,
     JobEvent,
@@ -23,8 +23,8 @@ from ._model import (
     LogsLagged,
     ProgressEvent,
 )
-from ._watch import Watch
-from ._wire_records import filter_to_wire, item_from_wire
+from .._watch import Watch
+from .._wire_records import filter_to_wire, item_from_wire
 
 __all__ = ["Gap", "RemoteWatch", "subscribe_params"]
 

@@ -2,7 +2,7 @@
 
 Requests of all tasks share the connection. A caller that is cancelled while it waits tells the
 server so; nothing it asked for is undone. When the connection ends, another one takes its place
-(see `_keeper`): what is not answered is asked again, as far as that is safe, and watches go on
+(see `keeper`): what is not answered is asked again, as far as that is safe, and watches go on
 where they were. When there is none to be had, every open request and watch is told with
 `ConnectionLost`, and the caller's own tasks are left alone.
 """
@@ -19,10 +19,9 @@ from typing import Any, Final, TypeVar
 
 import trio
 
-from ._channel import Channel
-from ._errors import ProtocolError, SupervisorError
-from ._methods import HelloResult, JobResult, ServerInfo, StartResult
-from ._model import (
+from .._errors import ProtocolError, SupervisorError
+from .._methods import HelloResult, JobResult, ServerInfo, StartResult
+from .._model import (
     CancelReply,
     Command,
     ConflictPolicy,
@@ -34,16 +33,17 @@ from ._model import (
     ReusePolicy,
     Statistics,
 )
-from ._options import check_seconds
-from ._remote_watch import RemoteWatch
-from ._wire import json_bytes
-from ._wire_records import (
+from .._options import check_seconds
+from .._wire import json_bytes
+from .._wire_records import (
     entries_from_wire,
     filter_to_wire,
     from_wire,
     request_to_wire,
 )
-from .abc import JobControl, JobHandle
+from ..abc import JobControl, JobHandle
+from .channel import Channel
+from .remote_watch import RemoteWatch
 
 __all__ = ["Client", "RemoteHandle"]
 
@@ -98,7 +98,7 @@ class RemoteHandle(JobHandle):
 
 
 class Client(JobControl):
-    """A connection to a supervisor, made anew when it breaks. Made by `connect` (in `_connect`)."""
+    """A connection to a supervisor, made anew when it breaks. Made by `connect` (in `connect`)."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
