@@ -9,12 +9,12 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 import trio
 
-from ._errors import ConnectionLost
+from ._errors import ConnectionLost, JobNotFound
 from ._model import EventsLost, Job, JobEvent, JobFilter, LogEntry, LogsLagged
 from ._options import check_count
 
@@ -101,7 +101,7 @@ class LogFollow:
 
     async def _look_for_the_last(self) -> None:
         """Lines that were lost on the way just before the end are told of by nobody else."""
-        with trio.move_on_after(LAST_LOOK):
+        with trio.move_on_after(LAST_LOOK), suppress(JobNotFound):  # the server may be another one
             await self._fetch(ALL)
         self._look_again = False
 

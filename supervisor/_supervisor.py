@@ -349,8 +349,8 @@ class Supervisor(JobControl):
             case IdDecision.NEXT_ATTEMPT:
                 return self._start_new(spec, ended.record.attempt + 1, ended.record, request)
         raise JobIdConflict(
-            f"job {spec.id} has ended ({ended.record.state}); choose another id, "
-            "or start with id_reuse_policy='allow'",
+            f"job {spec.id} has ended ({ended.record.state}){_unlike(ended.spec, spec)}; "
+            "choose another id, or start with id_reuse_policy='allow'",
             job_id=spec.id,
             state=ended.record.state,
         )
@@ -362,8 +362,8 @@ class Supervisor(JobControl):
             case IdDecision.REPLACE:
                 return self._replace(live, spec)
         raise JobIdConflict(
-            f"job {spec.id} is {live.record.state}; choose another id, cancel it first, "
-            "or start with id_conflict_policy='replace'",
+            f"job {spec.id} is {live.record.state}{_unlike(live.spec, spec)}; "
+            "choose another id, cancel it first, or start with id_conflict_policy='replace'",
             job_id=spec.id,
             state=live.record.state,
         )
@@ -761,6 +761,11 @@ class Supervisor(JobControl):
         """
         _check_word("mode", mode, "cancel", "drain")
         self._engine.close(mode, None if grace is None else check_seconds("grace", grace))
+
+
+def _unlike(known: JobSpec, asked: JobSpec) -> str:
+    """Why a job of the same id is not simply the one that was asked for."""
+    return "" if same_request(known, asked) else ", and other work or arguments are asked for now"
 
 
 def _check_policies(request: JobRequest) -> tuple[ConflictPolicy, ReusePolicy]:

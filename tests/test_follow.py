@@ -220,6 +220,26 @@ def test_lines_lost_just_before_the_end_are_found() -> None:
     run(main)
 
 
+def test_a_server_that_forgot_the_job_after_its_end_spoils_nothing() -> None:
+    """It ended with its server, and the one that is there now does not know it."""
+
+    async def script(peer: Peer) -> None:
+        await peer.hello()
+        await peer.answer(await peer.request("job.get"), {"job": job()})
+        await peer.subscribed(0)
+        await peer.answer(await peer.request("job.get"), {"job": job()})
+        await peer.line(1)
+        await peer.event(1, type="job.finished", state="cancelled")
+        await peer.refuse(await peer.request("job.logs"), -32001, "job_not_found")
+        await trio.sleep_forever()
+
+    async def main() -> None:
+        async with by_hand(script) as (client, _), client.follow_logs("j") as lines:
+            assert await short(lines) == [1]
+
+    run(main)
+
+
 def test_an_end_among_lost_events_is_found() -> None:
     async def first(peer: Peer) -> None:
         await peer.hello()

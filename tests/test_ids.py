@@ -98,8 +98,11 @@ def test_a_registered_job_is_equal_by_name_and_arguments() -> None:
         async with open_sup(registry=registry) as sup:
             await sup.start("work", args={"n": 1}, job_id="a")
             assert not (await sup.start("work", args={"n": 1}, job_id="a")).created
-            with pytest.raises(JobIdConflict):
+            with pytest.raises(JobIdConflict, match="other work or arguments"):
                 await sup.start("work", args={"n": 2}, job_id="a")
+            with pytest.raises(JobIdConflict) as caught:
+                await sup.start("work", args={"n": 1}, job_id="a", id_conflict_policy="fail")
+            assert "other work" not in str(caught.value)
 
     run(main)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import trio
@@ -23,7 +24,8 @@ from server_kit import (
 )
 from trio_websocket import ConnectionRejected
 
-from supervisor._server import Auth, Limits, Token
+from supervisor._open import open_supervisor
+from supervisor._server import Auth, Limits, Token, open_server
 from supervisor._wire import SUBPROTOCOL
 
 
@@ -349,5 +351,16 @@ def test_what_comes_with_the_head_is_not_lost() -> None:
             assert (await raw.head()).startswith(b"HTTP/1.1 101")
             assert json.loads((await raw.frame())[1])["id"] == 9
             await raw.stream.aclose()
+
+    run(main)
+
+
+@pytest.mark.parametrize("auth", ["let-me-in", ["let-me-in"], None])
+def test_a_server_takes_tokens_and_not_their_secrets(auth: Any) -> None:
+    async def main() -> None:
+        async with open_supervisor() as sup:
+            with pytest.raises(TypeError, match=r"supervisor\.Token\(name, secret\)"):
+                async with open_server(sup, auth=auth):
+                    pass
 
     run(main)

@@ -59,7 +59,26 @@ class Token:
 class Auth:
     """The tokens that a server knows."""
 
+    @classmethod
+    def of(cls, auth: Auth | Token) -> Auth:
+        """The tokens, or the only one.
+
+        Raises:
+            TypeError: it is neither.
+        """
+        if isinstance(auth, Token):
+            return cls([auth])
+        if not isinstance(auth, Auth):
+            raise TypeError(
+                "auth is a supervisor.Token(name, secret), or an Auth of several, not "
+                f"{type(auth).__name__}"
+            )
+        return auth
+
     def __init__(self, tokens: Iterable[Token]) -> None:
+        tokens = tuple(tokens)
+        if not all(isinstance(token, Token) for token in tokens):
+            raise TypeError("tokens are made by supervisor.Token(name, secret)")
         self._tokens = tuple((_digest(token.secret), token) for token in tokens)
         if not self._tokens:
             raise ValueError("a server without any token can never be used; give it one")

@@ -242,8 +242,8 @@ async def open_server(
 
     For streams that do not come from a port: tests, sockets of other kinds. Otherwise see `serve`.
     """
-    auth = Auth([auth]) if isinstance(auth, Token) else auth
-    door = Door(auth, hosts=allowed_hosts, origins=allowed_origins)
+    known = Auth.of(auth)
+    door = Door(known, hosts=allowed_hosts, origins=allowed_origins)
     stop = trio.Event()
 
     async def live(
@@ -253,7 +253,7 @@ async def open_server(
         with trio.CancelScope(shield=True):
             async with trio.open_nursery() as background:
                 async with trio.open_nursery() as connections:
-                    server = Server(sup, auth, door, limits or Limits(), connections, background)
+                    server = Server(sup, known, door, limits or Limits(), connections, background)
                     connections.start_soon(server.fanout.run)
                     task_status.started(server)
                     await stop.wait()
