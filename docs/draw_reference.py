@@ -25,7 +25,7 @@ INTRODUCTION = f"""\
 Every method, notification, record and error, version {VERSION} of the protocol.
 [protocol.md](protocol.md) tells how to use them: getting in, the rules, cancelling, resuming.
 
-This page is made from the OpenRPC document, which `trio-supervisor schema` prints, \
+This page is made from the OpenRPC document, which `trio-supervisor schema --json` prints, \
 `rpc.discover` answers and `GET /openrpc.json` serves.
 """
 

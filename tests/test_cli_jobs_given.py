@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from supervisor import Command
 from supervisor._policy import JOB_ID
-from supervisor.cli.exits import CliError
+from supervisor.cli.exits import CliError, Exit
 from supervisor.cli.jobs_given import Given, JobCommand, Place, job_options, request_of
 
 
@@ -125,6 +125,13 @@ def test_made_ids_tell_what_they_are_of(words: list[str], beginning: str) -> Non
     assert one is not None and one.startswith(beginning)
     assert JOB_ID.fullmatch(one)
     assert one != other
+
+
+@pytest.mark.parametrize("place", Place)
+def test_empty_id_is_refused_and_none_is_made(place: Place) -> None:
+    with pytest.raises(CliError, match="--id is empty") as refused:
+        request_of(given("--id", "", "--", "ls"), place)
+    assert refused.value.code == Exit.USAGE
 
 
 def test_command_for_a_server_of_ours_runs_where_we_are(

@@ -23,14 +23,14 @@ function follow() {
   const socket = new WebSocket(url, {headers, handshakeTimeout: 10_000});
   const rpc = new JSONRPCClient((message) => socket.send(JSON.stringify(message)));
   let quiet;
-  let patience = 30;
+  let patience = 20;
   const hear = () => {
     clearTimeout(quiet);
     quiet = setTimeout(() => socket.terminate(), patience * 1000);
   };
 
   async function begin(resolve) {
-    patience = 3 * (await rpc.request('session.hello', {client: 'watch.mjs'})).limits.bookmark_seconds;
+    patience = 2 * (await rpc.request('session.hello', {client: 'watch.mjs'})).limits.bookmark_seconds;
     const resumed = since !== undefined;
     const opened = await rpc.request('events.subscribe', {since, filter: {job_ids: [job_id]}});
     since ??= {instance: opened.instance, seq: opened.from_seq};

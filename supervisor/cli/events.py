@@ -82,9 +82,10 @@ def command(
 ) -> int:  # fmt: skip
     """Show what has happened to the jobs.
 
-    The server keeps the last 10,000 events. With --follow it goes on, also when the connection is
-    lost and comes back; events that could not be had again are told of on stderr. Ctrl+C leaves;
-    no job is touched. With --json: JSON Lines, each as the control channel has it.
+    The server keeps the newest 10,000 events, for ten minutes. With --follow it goes on, also when
+    the connection is lost and comes back; events that could not be had again are told of on
+    stderr. Ctrl+C leaves; no job is touched. With --json: JSON Lines, each as the control channel
+    has it.
 
     \b
       trio-supervisor events --name build

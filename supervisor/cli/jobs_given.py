@@ -112,8 +112,10 @@ def request_of(given: Given, place: Place, *, on_disconnect: str | None = None) 
         on_disconnect: what becomes of the job when the connection ends.
 
     Raises:
-        CliError: it names no job.
+        CliError: it names no job, or the job's id is empty.
     """
+    if given.job_id == "":
+        raise usage_error("--id is empty; give the job an id, or leave --id out and one is made")
     work, args = _work_of(given, place)
     return JobRequest(
         work,

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Listen", "Port", "Socket", "Told", "parse_host", "parse_listen"]
 
+HIGHEST_PORT = 65535
+
 LOOPBACK = ("127.", "::1", "localhost")
 
 
@@ -83,13 +85,19 @@ def parse_listen(text: str) -> Listen:
         path = re.sub("^/+", "/", text.removeprefix("unix:"))  # some write unix:///PATH
         if path:
             return Socket(path)
-    found = re.fullmatch(r"(?:\[([0-9a-fA-F:.%\w]+)\]:|([^:\[\]]+):)?([0-9]{1,5})", text)
-    if found is None or int(found[3]) > 65535:
+    found = re.fullmatch(r"(?:\[([0-9a-fA-F:.%\w]+)\]:|([^:\[\]]+):)?([0-9]+)", text)
+    if found is None:
         raise usage_error(
             f"--listen {text!r}: write it as HOST:PORT, such as 127.0.0.1:8765, [::1]:8765, or "
             "0.0.0.0:8765 for all addresses; or as unix:PATH"
         )
-    return Port(found[1] or found[2] or "127.0.0.1", int(found[3]))
+    digits = found[3].lstrip("0") or "0"
+    # Their count comes first: int() refuses thousands of them.
+    if len(digits) > 5 or int(digits) > HIGHEST_PORT:
+        raise usage_error(
+            f"--listen {text!r}: that port is too large; the highest is {HIGHEST_PORT}"
+        )
+    return Port(found[1] or found[2] or "127.0.0.1", int(digits))
 
 
 def parse_host(text: str) -> str:

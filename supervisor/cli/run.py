@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from .connection import Target, Where, find_target, gone_server, where_options
 from .jobs_given import Given, JobCommand, Place, job_options, request_of
 from .output import say
+
+if TYPE_CHECKING:
+    from .exits import CliError
 
 __all__ = ["command"]
 
@@ -48,11 +51,14 @@ def command(
         if target is None and (gone := gone_server()) is not None:
             say(f"the server at {gone} is gone; running the job here")
     if target is None:
-        return trio.run(_embedded, given, app, as_json, stop_timeout)
+        missing = "--embedded uses no server" if embedded else "no server was found"
+        return trio.run(_embedded, given, app, as_json, stop_timeout, missing)
     return trio.run(_in_server, given, target, as_json)
 
 
-async def _embedded(given: Given, app: str | None, as_json: bool, stop_timeout: float) -> int:
+async def _embedded(
+    given: Given, app: str | None, as_json: bool, stop_timeout: float, missing: str
+) -> int:
     from .._open import open_supervisor
     from .._registry import Registry
     from .app import load_app
@@ -60,12 +66,24 @@ async def _embedded(given: Given, app: str | None, as_json: bool, stop_timeout: 
     from .signals import open_stops
 
     request = request_of(given, Place.EMBEDDED)
+    if app is None and isinstance(request.work, str):
+        raise _nobody_knows(request.work, missing)
     registry = Registry() if app is None else load_app(app)
     with open_stops(last=True) as stops:
         async with open_supervisor(registry) as sup:
             return await Foreground(
                 sup, request, as_json=as_json, embedded=True, stop_timeout=stop_timeout
             ).run(stops)
+
+
+def _nobody_knows(name: str, missing: str) -> CliError:
+    """There is neither a server nor a registry to find a job of this name in."""
+    from .exits import usage_error
+
+    return usage_error(
+        f"{missing}, and there is no registry to find the job {name!r} in; "
+        f"to name one: run --app MODULE:ATTR {name}; to run a program: run -- {name}"
+    )
 
 
 async def _in_server(given: Given, target: Target, as_json: bool) -> int:

@@ -138,7 +138,7 @@ def test_port_taken(shell: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "listen", ["x", "1.2.3.4", "host:x", "host:70000", "::1:80", ":80", "", "unix:"]
+    "listen", ["x", "1.2.3.4", "host:x", "::1:80", ":80", "", "unix:"]
 )
 def test_listen_is_explained(shell: Any, listen: str) -> None:
     done = shell.call("serve", "--listen", listen)

@@ -51,9 +51,19 @@ def test_every_block_is_run_by_one_of_these_tests(language: str) -> None:
         assert block(language, holding)
 
 
+def test_each_block_has_a_job_of_its_own() -> None:
+    """Whoever follows the page from top to bottom meets no job of another block."""
+    ids = [
+        set(re.findall(r"\b(?:by|from)-[a-z-]+", text))
+        for text in ("".join(blocks("text")), *blocks("python"), *blocks("js"))
+    ]
+    assert [len(each) for each in ids] == [1] * 6
+    assert len(set().union(*ids)) == 6
+
+
 @pytest.fixture
 def fresh(tmp_path: Path) -> Iterator[Served]:
-    """A server without jobs: the page's id is taken once only."""
+    """A server without jobs."""
     with open_served(tmp_path) as served:
         yield served
 
@@ -170,7 +180,7 @@ def test_websockets_over_a_broken_link(fresh: Served) -> None:
         assert process.stdout is not None and process.stderr is not None
         said = [process.stdout.readline(), process.stdout.readline()]
         link.cut()
-        call(fresh, "job.cancel", job_id="nightly", wait="finished")
+        call(fresh, "job.cancel", job_id="from-python", wait="finished")
         link.mend()
         rest, errors = process.communicate(timeout=PATIENCE)
         said += rest.splitlines(keepends=True)
@@ -189,11 +199,41 @@ def test_websockets_notices_a_lost_message(fresh: Served) -> None:
         assert process.stdout is not None
         said = [process.stdout.readline(), process.stdout.readline()]
         link.lose('"job.cancelling"')
-        call(fresh, "job.cancel", job_id="nightly", wait="finished")
+        call(fresh, "job.cancel", job_id="from-python", wait="finished")
         rest, errors = process.communicate(timeout=PATIENCE)
         said += rest.splitlines(keepends=True)
         assert [int(line.split()[0]) for line in said] == [1, 2, 3, 4]
         assert (process.returncode, errors, link.losses()) == (0, "", 1)
+
+
+def test_websockets_and_a_job_that_had_ended(fresh: Served) -> None:
+    job = {"name": "crawl", "args": {"site": "example.org"}, "job_id": "from-python"}
+    call(fresh, "job.start", **job)
+    call(fresh, "job.cancel", job_id="from-python", wait="finished")
+    with python(block("python", "websockets.asyncio"), fresh) as process:
+        said, errors = process.communicate(timeout=PATIENCE)
+        assert (process.returncode, errors) == (0, "")
+        assert said == "from-python had ended already: cancelled\n"
+
+
+def test_a_job_that_had_ended_by_itself_has_no_certificate(fresh: Served) -> None:
+    pytest.importorskip("jsonrpc_websocket", reason="jsonrpc-websocket is not here")
+    script = short(block("python", "jsonrpc_websocket"))
+    call(fresh, "job.run", name="nap", args={"seconds": 0}, job_id="from-jsonrpc-websocket")
+    with python(script, fresh) as process:
+        assert process.communicate(timeout=PATIENCE) == ("", "")
+        assert process.returncode == 0
+
+
+def short(script: str) -> str:
+    """It starts a job that ends at once."""
+    found = re.subn(
+        r"""(name\W+|Request.*name: )(['"])crawl\2(, args\W) ?\{.*?\}""",
+        r"\1\2nap\2\3{\2seconds\2: 0}",
+        script,
+    )
+    assert found[1] == 1
+    return found[0]
 
 
 PROVEN = [*EVENTS, "job.finished cancelled", "proof: task_exited"]
@@ -224,6 +264,22 @@ def test_node(fresh: Served, tmp_path: Path, library: str, also: list[str]) -> N
     said = done.stdout.splitlines()
     assert [line for line in said if line not in also] == PROVEN
     assert set(also) <= set(said)
+
+
+@pytest.mark.parametrize(
+    ("library", "job_id"), [("json-rpc-2.0", "from-node"), ("vscode-ws-jsonrpc", "from-an-editor")]
+)
+def test_node_and_a_job_that_had_ended_by_itself(
+    fresh: Served, tmp_path: Path, library: str, job_id: str
+) -> None:
+    node = require_node(HERE)
+    (tmp_path / "node_modules").symlink_to(HERE / "node_modules")
+    script = tmp_path / "script.mjs"
+    script.write_text(short(block("js", library)))
+    call(fresh, "job.run", name="nap", args={"seconds": 0}, job_id=job_id)
+    done = run_script(node, fresh, script)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[-1] == "proof: none, it had ended by itself"
 
 
 def test_browser(tmp_path: Path, browser: Any) -> None:
