@@ -82,7 +82,8 @@ def _unknown_field(shape: _Shape, value: Any, path: str) -> tuple[str, frozenset
 
 # --- wrong values --------------------------------------------------------------------------------
 
-_AT_PATH: Final = re.compile(r" - at `(?:key in )?\$(.*)`$", re.DOTALL)
+_AT_PATH: Final = re.compile(r" - at (?:`key` in )?`\$(.*)`$", re.DOTALL)
+_AT_KEY: Final = re.compile(r"(.*) - at `key` in `", re.DOTALL)
 _MISSING: Final = re.compile(r"Object missing required field `(\w+)`")
 
 
@@ -107,6 +108,8 @@ def explained(
         text = "nested too deeply"
     elif missing := _MISSING.match(message):
         text = f"{name or 'the request'} lacks {missing[1]}; {wanted} would do"
+    elif key := _AT_KEY.match(message):
+        text = f"a name in {name} will not do: {key[1]}"
     elif not wanted:
         text = f"{message[: found.start()] if found else message} (at $.params{path})"
     elif name.endswith("[...]"):

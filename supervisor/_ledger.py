@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import TypeVar
 
 import attrs
@@ -35,6 +35,8 @@ T = TypeVar("T")
 
 PAGE_LIMIT = 1000
 LINES_LIMIT = 10_000
+LOOKS = 50
+"""How many jobs are looked at, at most, before there is a pause."""
 PAGE_BYTES = 512 * 1024
 """Characters in a page of log lines: it must fit into one message."""
 
@@ -108,16 +110,21 @@ class Ledger:
             log_dropped=dropped,
         )
 
-    def meant(self, filter: JobFilter) -> Iterable[str]:
+    def meant(self, filter: JobFilter) -> Iterator[str | None]:
         """The ids that a bulk request is about: those it names, or the live jobs it describes.
 
-        Of those that live now; one by one, so that the caller can pause between them.
+        Of those that live now; one by one, so that the caller can pause between them, and None now
+        and then while none is found.
         """
         if filter.job_ids is not None and attrs.evolve(filter, job_ids=None) == JobFilter():
-            return dict.fromkeys(filter.job_ids)
-        live = tuple(self._engine.live.values())
-        wanted = None if filter == JobFilter() else filter
-        return (entry.spec.id for entry in live if _fits(wanted, entry))
+            yield from dict.fromkeys(filter.job_ids)
+            return
+        fits = _compiled(filter)
+        for number, entry in enumerate(tuple(self._engine.live.values()), 1):
+            if fits(entry):
+                yield entry.spec.id
+            elif number % LOOKS == 0:
+                yield None
 
     def page(self, filter: JobFilter | None, limit: int, cursor: str | None) -> JobPage:
         """Jobs in order of acceptance. A paged list keeps its first page's `seq`.
@@ -142,9 +149,10 @@ class Ledger:
         instance = self._store.instance
         seq, after = (self._store.head_seq, 0) if cursor is None else self._parse(cursor)
         jobs: list[Job] = []
+        is_meant = _compiled(filter)
         for place, stored in self._store.scan(after):
             yield
-            if not _fits(filter, stored):
+            if not is_meant(stored):
                 continue
             job = self.view(self._engine.live.get(stored.spec.id, stored))
             if len(jobs) == limit or not fits(job):
@@ -213,12 +221,22 @@ def finished(work: Generator[None, None, T]) -> T:
             return result
 
 
-def _fits(filter: JobFilter | None, stored: Stored) -> bool:
-    if filter is None:
-        return True
-    if filter.state is not None and stored.record.state not in filter.state:
-        return False
-    return matches(filter, stored.spec)
+def _compiled(filter: JobFilter | None) -> Callable[[Stored], bool]:
+    """What tells whether a job is meant, as fast for a long filter as for a short one."""
+    if filter is None or filter == JobFilter():
+        return lambda stored: True
+    ids = None if filter.job_ids is None else frozenset(filter.job_ids)
+    states = None if filter.state is None else frozenset(filter.state)
+    rest = attrs.evolve(filter, job_ids=None, state=None)
+
+    def fits(stored: Stored) -> bool:
+        return (
+            (ids is None or stored.spec.id in ids)
+            and (states is None or stored.record.state in states)
+            and matches(rest, stored.spec)
+        )
+
+    return fits
 
 
 def _fitting(entries: Sequence[LogEntry]) -> Sequence[LogEntry]:

@@ -145,7 +145,9 @@ class Method:
 _START_ERRORS: Final = (
     "unknown_job_name", "job_id_conflict", "unsupported", "shutting_down",
 )  # fmt: skip
-_COMMANDS: Final = "A `command` needs the scope `exec` as well."
+_COMMANDS: Final = (
+    "A `command` needs the scope `exec` as well, the conflict policy `replace` the scope `cancel`."
+)
 
 
 # fmt: off

@@ -51,7 +51,9 @@ JobId = Annotated[str, Meta(pattern=JOB_ID_PATTERN)]
 Seconds = Annotated[float, Meta(ge=0, le=1e9)]
 Text = Annotated[str, Meta(min_length=1, max_length=4096)]
 Name = Annotated[str, Meta(min_length=1, max_length=256)]
-Labels = Annotated[dict[str, str], Meta(max_length=64)]
+LabelText = Annotated[str, Meta(max_length=4096)]
+Labels = Annotated[dict[LabelText, LabelText], Meta(max_length=64)]
+Argv = Annotated[list[str], Meta(min_length=1, max_length=10_000)]
 Token = Annotated[str, Meta(min_length=1, max_length=1024)]
 
 
@@ -88,7 +90,7 @@ class CommandParams:
         env: the whole environment; the server's own (without its token) if left out.
     """
 
-    argv: Annotated[list[str], Meta(min_length=1)]
+    argv: Argv
     cwd: Text | None = None
     env: dict[str, str] | None = attrs.field(default=None, repr=False)
 
@@ -115,7 +117,7 @@ class StartParams:
     """
 
     name: Name | None = None
-    command: Annotated[list[str], Meta(min_length=1)] | CommandParams | None = None
+    command: Argv | CommandParams | None = None
     args: dict[str, Any] | None = None
     job_id: JobId | None = None
     labels: Labels | None = None
@@ -222,7 +224,7 @@ class FilterParams:
     """
 
     job_ids: Annotated[list[JobId], Meta(max_length=10_000)] | None = None
-    state: JobState | list[JobState] | None = None
+    state: JobState | Annotated[list[JobState], Meta(max_length=16)] | None = None
     name: Name | None = None
     labels: Labels | None = None
     parent_id: JobId | None = None

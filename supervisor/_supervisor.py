@@ -33,6 +33,7 @@ from ._errors import (
     InvalidArguments,
     JobIdConflict,
     JobNotFound,
+    ReplayGone,
     ShuttingDown,
     SupervisorError,
 )
@@ -572,7 +573,8 @@ class Supervisor(JobControl):
         # Shielded: that its caller is cancelled in the middle saves none of the jobs it named.
         with trio.CancelScope(shield=True):
             for number, answer in enumerate(steps, 1):
-                asked.append(answer)
+                if answer is not None:
+                    asked.append(answer)
                 if number % CHUNK == 0:
                     await trio.lowlevel.checkpoint()
         return await self.cancelled(asked, wait=wait, timeout=timeout)
@@ -585,15 +587,19 @@ class Supervisor(JobControl):
         grace: float | None = None,
         force: bool = False,
         requester: str = "local",
-    ) -> Generator[Asked | SupervisorError, None, None]:
+    ) -> Generator[Asked | SupervisorError | None, None, None]:
         """Ask all jobs that are meant to stop, one at each step: what each was told.
 
+        None: a pause, because those looked at last are not meant.
         For callers who want to pause in between; `cancelled` makes the replies.
         """
         _check_request(reason, grace, force)
         request: Request | None = None
         with set_aside(len(self._engine.live)) as set_aside_more:
             for number, job_id in enumerate(self._ledger.meant(filter), 1):
+                if job_id is None:
+                    yield None
+                    continue
                 try:
                     known = self._ledger.stored(job_id)
                 except JobNotFound as exc:
@@ -725,6 +731,7 @@ class Supervisor(JobControl):
         self,
         since: int | None = None,
         *,
+        instance: str | None = None,
         filter: JobFilter | None = None,
         logs: bool = False,
         progress: bool = False,
@@ -733,6 +740,13 @@ class Supervisor(JobControl):
         async def watching() -> AsyncIterator[Watch]:
             await trio.lowlevel.checkpoint()
             from_seq = self.head_seq if since is None else since
+            if since is not None and instance not in (None, self.instance):
+                raise ReplayGone(
+                    f"position {since} counts in the history {instance!r}; this one is "
+                    f"{self.instance!r}: list again, and watch from there",
+                    instance=self.instance,
+                    head_seq=self.head_seq,
+                )
             with self._engine.watchers.open(
                 self._engine.store.events(from_seq),
                 instance=self.instance,

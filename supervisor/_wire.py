@@ -60,6 +60,9 @@ Id: TypeAlias = int | str
 ID_LENGTH: Final = 256
 """Characters in a string id; both sides keep the ids that are in flight."""
 
+SECOND_LOOK: Final = 64 * 1024
+"""Bytes of a message up to which a fault in it is looked for at length."""
+
 PATH_LENGTH: Final = 500
 """Characters of the path to a fault, at most."""
 
@@ -367,8 +370,11 @@ def _malformed_json(data: bytes | bytearray | str, exc: Exception) -> Malformed:
     """A second look, by the slower but more lenient decoder of the standard library.
 
     NaN, Infinity, numbers out of range and lone surrogates have a place in the document; if they
-    are all that is wrong, the error names it and goes to the request that it came in.
+    are all that is wrong, the error names it and goes to the request that it came in. In a large
+    message that would take too long.
     """
+    if len(data) > SECOND_LOOK:
+        return _not_json(data, exc)
     try:
         value = json.loads(data, parse_constant=_BadNumber, parse_float=_number, parse_int=_integer)
         fault = _find_fault(value)
@@ -376,13 +382,17 @@ def _malformed_json(data: bytes | bytearray | str, exc: Exception) -> Malformed:
         fault = None
         value = None
     if fault is None:
-        return Malformed(None, ParseError(f"not JSON: {exc}", **_where(data, exc)))
+        return _not_json(data, exc)
     path, problem = fault
     id = value.get("id") if type(value) is dict else None
     addressed = id is not None and _can_be_echoed(id) and "method" in value
     if addressed and path.startswith("$.params"):
         return Malformed(id, InvalidArguments(problem, path=path))
     return Malformed(id if addressed else None, InvalidRequest(problem, path=path))
+
+
+def _not_json(data: bytes | bytearray | str, exc: Exception) -> Malformed:
+    return Malformed(None, ParseError(f"not JSON: {exc}", **_where(data, exc)))
 
 
 def _can_be_echoed(id: Any) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import math
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -463,3 +464,23 @@ def test_every_record_that_travels_is_tried_here() -> None:
     assert {cls for cls in results if cls in models} <= tried
     assert all(attrs.has(cls) for cls in results)
     assert {cls.__module__ for cls in results} == {_results.__name__, _model.__name__}
+
+
+@pytest.mark.parametrize(
+    ("method", "params", "path"),
+    [
+        ("job.list", {"state": ["running"] * 17}, "$.params.state"),
+        ("job.start", {"command": ["x"] * 10_001}, "$.params.command"),
+        ("job.start", {"command": {"argv": ["x"] * 10_001}}, "$.params.command.argv"),
+        ("job.start", {"name": "nap", "labels": {"a": "x" * 4097}}, "$.params.labels"),
+        ("job.start", {"name": "nap", "labels": {"x" * 4097: "a"}}, "$.params.labels"),
+    ],
+)
+def test_what_is_kept_or_looked_at_often_is_bounded(
+    method: str, params: dict[str, Any], path: str
+) -> None:
+    with pytest.raises(InvalidArguments) as refused:
+        parse_params(METHODS[method], params)
+    assert refused.value.data["path"].startswith(path)
+    assert len(str(refused.value)) < 200
+    assert re.search(r"[Uu]p to|<=|to 10000", str(refused.value))

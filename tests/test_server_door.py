@@ -55,6 +55,10 @@ def get(path: str, *headers: str) -> str:
     return f"GET {path} HTTP/1.1\r\n" + "".join(f"{line}\r\n" for line in lines) + "\r\n"
 
 
+def odd(header: str) -> bytes:
+    return handshake().replace(b"\r\n\r\n", b"\r\n" + header.encode("latin-1") + b"\r\n\r\n")
+
+
 BEARER = f"Authorization: Bearer {SECRET}"
 
 
@@ -89,11 +93,26 @@ BEARER = f"Authorization: Bearer {SECRET}"
         (handshake().replace(b"AQIDBAUGBwgJCgsMDQ4PEC==", b"AQIDBAUGBwgJCgsMDQ4P"), 400, "Key"),
         (handshake().replace(b"AQIDBAUGBwgJCgsMDQ4PEC==", b"AQID BAUGBwgJCgsMDQ4PEC=="), 400, "16"),
         (handshake().replace(b"Sec-WebSocket-Key: AQIDBAUGBwgJCgsMDQ4PEC==\r\n", b""), 400, "Key"),
+        (odd("Sec-WebSocket-Extensions: \xff"), 400, "sec-websocket-extensions may hold ASCII"),
+        (odd("Sec-WebSocket-Protocol: \xff"), 400, "sec-websocket-protocol may hold ASCII"),
+        (odd("Connection: Upgrade, \xff"), 400, "connection may hold ASCII"),
+        (odd("Connection: close"), 400, "one header 'Connection: Upgrade'"),
+        (odd("Upgrade: foo"), 400, "names nothing else"),
+        (handshake().replace(b"Upgrade: web", b"Upgrade: foo, web"), 400, "names nothing else"),
+        (get("/healthz", "Transfer-Encoding: chunked") + "0\r\n\r\n", 400, "no body"),
+        (get("/healthz", "Content-Length: 3"), 400, "no body"),
+        (get("/healthz", "Content-Length: 0"), 200, "ok"),
+        (get("/", BEARER + "\x00"), 400, "illegal header line"),
+        (get("/", "X: y", f"Authorization Bearer {SECRET}"), 400, "illegal header line"),
+        (f"{BEARER}\r\nHost: localhost\r\n\r\n", 400, "illegal request line"),
     ],
 )
-def test_the_door(head: str | bytes, status: int, told: str) -> None:
+def test_the_door(
+    head: str | bytes, status: int, told: str, caplog: pytest.LogCaptureFixture
+) -> None:
     got, text = knock(head)
     assert got == status
+    assert not caplog.records
     assert told.lower() in text.lower()
     assert SECRET not in text
 

@@ -9,7 +9,9 @@ import trio
 import trio.testing
 from server_kit import OTHER, SECRET, World, open_peer, open_world, run, settled
 
+from supervisor._model import JobRequest
 from supervisor._server import Limits
+from supervisor._server.linger import Owned
 
 LINGER = Limits().linger_seconds
 
@@ -193,5 +195,47 @@ def test_when_the_server_stops_nobody_can_come_back_and_nothing_lingers() -> Non
                 "b": "cancelled",
                 "c": "cancelled",
             }
+
+    run(main)
+
+
+def test_what_the_old_connection_goes_on_to_start_is_the_new_ones() -> None:
+    async def main() -> None:
+        async with open_world() as world, open_peer(world) as old, open_peer(world) as new:
+            token = (await old.call("session.hello"))["resume_token"]
+            (session,) = [each for each in world.server.sessions if each.greeted]
+            await old.ask(
+                "job.start_many", jobs=[{"name": "nap", "on_disconnect": "linger"}] * 1000
+            )
+            while not len(session.owned):
+                await trio.lowlevel.checkpoint()
+            # It is taken over in the middle, and comes to start another one.
+            assert (await new.call("session.hello", resume_token=token))["resumed"] >= 1
+            late = world.sup.start_nowait(JobRequest("nap", on_disconnect="linger")).record
+            session.owned.add(late)
+            assert await old.closed() == 1008
+            await trio.sleep(3 * LINGER)
+            assert set(world.jobs().values()) == {"running"}
+            (heir,) = world.server.sessions
+            assert len(heir.owned) == len(world.jobs())
+
+    run(main)
+
+
+def test_an_heir_that_is_gone_inherits_nothing() -> None:
+    async def main() -> None:
+        async with open_world() as world:
+            first, second, third = Owned(world.sup), Owned(world.sup), Owned(world.sup)
+            first.bequeath(second)
+            second.bequeath(third)
+            request = JobRequest("nap", on_disconnect="linger")
+            first.add(world.sup.start_nowait(request).record)
+            assert (len(first), len(second), len(third)) == (0, 0, 1)
+            world.server.lingering.leave("tester", ("3",), third)
+            first.add(world.sup.start_nowait(request).record)
+            assert (len(first), len(second), len(third)) == (0, 1, 0)
+            world.server.lingering.leave("tester", ("2",), second)
+            first.add(world.sup.start_nowait(request).record)
+            assert (len(first), len(second), len(third)) == (1, 0, 0)
 
     run(main)

@@ -163,8 +163,8 @@ def test_a_cancel_is_served_ahead_of_bulk() -> None:
             page = await bulky.ask("job.list", limit=1000)
             reply = await one.call("job.cancel", job_id="a", wait="finished")
             assert reply["job"]["state"] == "cancelled"
-            lanes = [each.bulk._first.statistics() for each in world.server.sessions]
-            assert max(lane.tasks_waiting for lane in lanes) >= 9
+            lines = [each._large.statistics() for each in world.server.sessions]
+            assert max(line.tasks_waiting for line in lines) >= 9
             assert len((await bulky.answer(page))["jobs"]) == 301
 
     run(main)

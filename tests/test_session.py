@@ -495,6 +495,57 @@ def test_a_late_answer_that_does_not_fit_its_batch_says_so() -> None:
 # --- waits ---------------------------------------------------------------------------------------
 
 
+def test_cancel_request_of_a_subscription_that_waits_for_its_batch_leaves_it_alive() -> None:
+    async def main() -> None:
+        async with open_world() as world, open_peer(world) as peer:
+            await peer.call("job.start", name="nap", job_id="a")
+            await peer.say([request("events.subscribe", 1), request("job.wait", 2, job_id="a")])
+            await peer.cancel(1)
+            await peer.call("session.ping")
+            await peer.cancel(2)
+            answers = await peer.hear()
+            assert answers[0]["result"]["subscription_id"] == "e1"
+            await peer.call("job.start", name="nap", job_id="b")
+            assert (await peer.event("job.started"))["job_id"] == "b"
+
+    run(main)
+
+
+def test_cancel_request_of_a_run_that_waits_for_its_batch_is_too_late() -> None:
+    async def main() -> None:
+        async with open_world() as world, open_peer(world) as peer:
+            await peer.call("job.start", name="nap", job_id="a")
+            run_it = request("job.run", 1, name="stubborn", args={"seconds": 1}, job_id="b")
+            await peer.say([run_it, request("job.wait", 2, job_id="a")])
+            await trio.sleep(2)
+            asked: list[str] = []
+            world.sup.cancel_nowait = lambda job_id, **_: asked.append(job_id)  # type: ignore[method-assign,assignment,return-value]
+            await peer.cancel(1)
+            await peer.call("session.ping")
+            assert asked == []
+            await peer.cancel(2)
+            assert (await peer.hear())[0]["result"]["job"]["state"] == "succeeded"
+
+    run(main)
+
+
+def test_cancel_request_of_a_run_leaves_the_next_job_of_this_id_alone() -> None:
+    async def main() -> None:
+        async with open_world() as world, open_peer(world) as peer:
+            args = {"seconds": 1, "value": "x" * 100_000}
+            id = await peer.ask("job.run", name="nap", args=args, job_id="a")
+            await peer.call("session.ping")
+            async with world.server.turnstile.lock:  # so that its answer has to wait
+                await trio.sleep(2)
+                world.sup.start_nowait(JobRequest("nap", job_id="a", id_reuse_policy="allow"))
+                await peer.cancel(id)
+                await peer.call("session.ping")
+            assert (await peer.answer(id))["job"]["state"] == "succeeded"
+            assert world.jobs() == {"a": "running"}
+
+    run(main)
+
+
 def test_cancel_request_ends_a_wait_and_leaves_the_job_alone() -> None:
     async def main() -> None:
         async with open_world() as world, open_peer(world) as peer:
@@ -864,6 +915,8 @@ def test_subscriptions_are_bounded_and_freed() -> None:
         ("job.cancel_many", {"filter": {}}, "cancel"),
         ("job.start", {"command": ["true"]}, "exec"),
         ("job.run", {"command": ["true"]}, "exec"),
+        ("job.start", {"name": "nap", "job_id": "a", "id_conflict_policy": "replace"}, "cancel"),
+        ("job.run", {"name": "nap", "job_id": "a", "id_conflict_policy": "replace"}, "cancel"),
         ("server.shutdown", {}, "admin"),
     ],
 )
@@ -889,6 +942,19 @@ def test_a_bulk_start_needs_exec_for_the_commands_in_it() -> None:
             jobs = [{"command": ["true"]}, {"name": "nap", "job_id": "a"}]
             results = (await peer.call("job.start_many", jobs=jobs))["results"]
             assert results[0]["error"]["code"] == -32016
+            assert world.jobs() == {"a": "running"}
+
+    run(main)
+
+
+def test_a_bulk_start_needs_cancel_for_those_that_replace() -> None:
+    async def main() -> None:
+        async with open_world() as world, open_peer(world, WATCHER) as peer:
+            await peer.call("job.start", name="nap", job_id="a")
+            jobs = [{"name": "nap", "job_id": "a", "id_conflict_policy": "replace"}]
+            results = (await peer.call("job.start_many", jobs=jobs))["results"]
+            assert results[0]["error"]["code"] == -32016
+            assert results[0]["error"]["data"]["scope"] == "cancel"
             assert world.jobs() == {"a": "running"}
 
     run(main)

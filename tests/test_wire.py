@@ -22,6 +22,7 @@ from supervisor._errors import (
 )
 from supervisor._wire import (
     CODES,
+    SECOND_LOOK,
     Batch,
     ErrorReply,
     Event,
@@ -284,3 +285,14 @@ def test_data_that_json_cannot_hold_does_not_lose_the_answer() -> None:
 
 def test_json_is_json() -> None:
     assert json_bytes({"a": [1, None]}) == b'{"a":[1,null]}'
+
+
+def test_only_small_messages_get_a_second_look() -> None:
+    for size, path in ((100, "$.params.a"), (SECOND_LOOK, "$")):
+        text = '{"jsonrpc":"2.0","id":7,"method":"x","params":{"a":NaN,"b":"%s"}}' % ("x" * size)
+        event = decode(text)
+        assert isinstance(event, Malformed)
+        assert event.error.data["path"] == path
+        assert event.id == (7 if size == 100 else None)
+    assert event.error.kind == "parse_error"
+    assert event.error.data["offset"] == text.index("NaN")

@@ -159,7 +159,12 @@ class Call:
         return f"<Call {self.id!r}{' answered' if self.answered else ''}>"
 
     def interrupt(self) -> None:
-        """The client no longer wants to wait."""
+        """The client no longer wants to wait.
+
+        An answer that only waits for the rest of its batch stands, and what it tells of lives on.
+        """
+        if self.answered:
+            return
         if self._interrupt is None or not self._interrupt():
             self.scope.cancel()
 

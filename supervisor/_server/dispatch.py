@@ -39,7 +39,7 @@ from .._methods import (
     UnsubscribeParams,
     WaitParams,
 )
-from .._model import CancelReply, DisconnectPolicy, Job, JobState
+from .._model import CancelReply, ConflictPolicy, DisconnectPolicy, Job, JobState
 from .._openrpc import document_json
 from .._wire import SUBPROTOCOL, InvalidRequest, WaitTimedOut, json_bytes
 from .._wire_records import RESULT_LIMIT_IN_LISTS, entry_to_wire, job_to_wire, to_wire
@@ -161,6 +161,8 @@ def _start(
 ) -> tuple[LocalHandle, Job]:
     if params.command is not None:
         session.require(Scope.EXEC, "starting a command")
+    if params.id_conflict_policy is ConflictPolicy.REPLACE:
+        session.require(Scope.CANCEL, "id_conflict_policy replace, which cancels a live job")
     request = params.to_request(on_disconnect)
     handle = session.sup.start_nowait(request, requester=session.name)
     job = handle.record
@@ -202,8 +204,8 @@ def job_run(session: Session, params: StartParams) -> Any:
         return _job(session, job)
 
     async def run(call: Call) -> Any:
-        job = await handle.wait()
-        return await _answer(session, JobResult(job=job), job)
+        final = await handle.wait()
+        return await _answer(session, call, JobResult(job=final), final)
 
     asked = False
 
@@ -214,7 +216,10 @@ def job_run(session: Session, params: StartParams) -> Any:
             return False
         asked = True
         session.sup.cancel_nowait(
-            handle.id, reason="its request was cancelled", requester=session.name
+            handle.id,
+            reason="its request was cancelled",
+            attempt=handle.record.attempt,  # another one that has its id now is not ours
+            requester=session.name,
         )
         return True
 
@@ -239,7 +244,7 @@ def job_cancel(session: Session, params: CancelParams) -> Any:
 
     async def run(call: Call) -> Any:
         gone = await session.sup.when_gone(reply, params.timeout)
-        return await _answer(session, gone, gone.job)
+        return await _answer(session, call, gone, gone.job)
 
     return Later(run)
 
@@ -261,7 +266,8 @@ def job_cancel_many(session: Session, params: CancelManyParams) -> Any:
             force=params.force,
             requester=session.name,
         ):
-            asked.append(answer)
+            if answer is not None:
+                asked.append(answer)
             yield
         return asked
 
@@ -305,16 +311,19 @@ def _answered(session: Session, result: Any, job: Job | None) -> Any:
         return to_wire(result)
 
     async def run(call: Call) -> Any:
-        return await _answer(session, result, job)
+        return await _answer(session, call, result, job)
 
     return Later(run)
 
 
-async def _answer(session: Session, result: Any, job: Job | None) -> Any:
+async def _answer(session: Session, call: Call, result: Any, job: Job | None) -> Any:
     if job is None or _is_small(job.result):
         return to_wire(result)
-    async with session.bulk.turn():
-        return msgspec.Raw(json_bytes(to_wire(result)))
+    async with session.room_for_large():
+        async with session.bulk.turn():
+            raw = msgspec.Raw(json_bytes(to_wire(result)))
+        call.answer(raw)
+    return None  # it is answered
 
 
 def _is_small(value: Any) -> bool:
@@ -342,7 +351,7 @@ def job_wait(session: Session, params: WaitParams) -> Any:
                 f"job {now.id} was still {now.state} after {params.timeout} s",
                 job=job_to_wire(now),
             ) from None
-        return await _answer(session, JobResult(job=job), job)
+        return await _answer(session, call, JobResult(job=job), job)
 
     return Later(run)
 
@@ -381,7 +390,8 @@ def job_logs(session: Session, params: LogsParams) -> Any:
 
 def _paged(session: Session, work: Work) -> Later:
     async def run(call: Call) -> Any:
-        return msgspec.Raw(json_bytes(await session.bulk.do(work)))
+        async with session.room_for_large():
+            call.answer(msgspec.Raw(json_bytes(await session.bulk.do(work))))
 
     return Later(run)
 

@@ -126,6 +126,9 @@ def _known(head: Head, peer: Token | None) -> Token | None:
     return None if any(head.all(name) for name in RELAYED) else peer
 
 
+HANDSHAKE_HEADERS = ("sec-websocket-", "upgrade", "connection")
+
+
 def _upgrade(head: Head, token: Token | None) -> Admitted | Answered:
     if "websocket" not in [word.lower() for word in head.words("upgrade")] or "upgrade" not in [
         word.lower() for word in head.words("connection")
@@ -133,6 +136,8 @@ def _upgrade(head: Head, token: Token | None) -> Admitted | Answered:
         return Answered(
             426, "this is a websocket; connect to it with ws://", (("Upgrade", "websocket"),)
         )
+    if (problem := _unreadable(head)) is not None:
+        return Answered(400, problem)
     if head.version != "1.1":  # RFC 6455, 4.2.1
         return Answered(400, f"the websocket handshake needs HTTP/1.1, not HTTP/{head.version}")
     if head.all("sec-websocket-version") != ["13"] or not _is_key(head.all("sec-websocket-key")):
@@ -150,6 +155,22 @@ def _upgrade(head: Head, token: Token | None) -> Admitted | Answered:
             f"offer {SUBPROTOCOL}, or none",
         )
     return Admitted(token, SUBPROTOCOL if offered else None)
+
+
+def _unreadable(head: Head) -> str | None:
+    """What the websocket library would stumble over, though it means an upgrade."""
+    for name, value in head.headers:
+        if name.startswith(HANDSHAKE_HEADERS) and not value.isascii():
+            return f"the header {_clip(name)} may hold ASCII only"
+    # Of several headers, the library reads the last.
+    upgrade = head.all("upgrade")[-1].strip().lower()
+    connection = [word.strip().lower() for word in head.all("connection")[-1].split(",")]
+    if upgrade == "websocket" and "upgrade" in connection:
+        return None
+    return (
+        "the websocket handshake needs one header 'Upgrade: websocket' that names nothing else, "
+        "and one header 'Connection: Upgrade'"
+    )
 
 
 def _is_key(values: list[str]) -> bool:

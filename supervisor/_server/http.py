@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from http import HTTPStatus
 
@@ -71,21 +72,35 @@ async def read_head(
             return head, bytes(raw[:end]), rest
 
 
+_QUOTED = re.compile(r":? *(?:bytearray\()?b?['\"].*", re.DOTALL)
+"""Where the parser begins to repeat what it was sent; that may be a secret."""
+
+
 def _parse(parser: h11.Connection, data: bytes) -> Head | None:
     try:
         parser.receive_data(data)
         event = parser.next_event()
         if event is h11.NEED_DATA:
             return None
-        if not isinstance(event, h11.Request) or type(parser.next_event()) is not h11.EndOfMessage:
+        if not isinstance(event, h11.Request) or _has_body(event):
             raise BadHead(400, "requests here have no body")
+        parser.next_event()  # the end of the message
     except h11.RemoteProtocolError as exc:
-        raise BadHead(exc.error_status_hint, f"not an HTTP/1.1 request: {exc}") from exc
+        problem = _QUOTED.sub("", str(exc))
+        raise BadHead(exc.error_status_hint, f"not an HTTP/1.1 request: {problem}") from exc
     return Head(
         event.method.decode("latin-1"),
         event.target.decode("latin-1"),
         tuple((key.decode("latin-1"), value.decode("latin-1")) for key, value in event.headers),
         event.http_version.decode("latin-1"),
+    )
+
+
+def _has_body(request: h11.Request) -> bool:
+    """Whether a body is announced, be it one of no bytes in chunks."""
+    return any(
+        name == b"transfer-encoding" or (name == b"content-length" and value.strip(b"0"))
+        for name, value in request.headers
     )
 
 

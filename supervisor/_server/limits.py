@@ -24,7 +24,8 @@ class Limits:
         bytes_per_second: of the messages of one connection, likewise.
         bytes_burst: how many may come at once; at least one message of `message_bytes` may.
         bookmark_seconds: without an event, after which a subscription is sent a bookmark.
-        outbox_bytes: what may wait to be sent on one connection before it counts as too slow.
+        outbox_bytes: what may wait to be sent on one connection before it counts as too slow. When
+            half of it waits, the client's next messages do, too.
         write_seconds: how long a connection may take to accept 64 KiB.
         close_seconds: how long a closing handshake may take.
         heartbeat_seconds: of silence before the peer is pinged, and then before it counts as gone.

@@ -41,6 +41,8 @@ class Owned:
         self._sup = sup
         self._jobs: dict[str, tuple[datetime, DisconnectPolicy]] = {}
         self._tidy_at = 1024
+        self._heir: Owned | None = None
+        self._left = False
 
     def __len__(self) -> int:
         return len(self._jobs)
@@ -49,9 +51,29 @@ class Owned:
         """Remember a job that this session has just started."""
         if job.on_disconnect is DisconnectPolicy.KEEP or job.state.is_final:
             return
+        heir = self._living_heir()
+        if heir is not None and job.on_disconnect is DisconnectPolicy.LINGER:
+            heir.add(job)
+            return
         self._jobs[job.id] = (job.created_at, job.on_disconnect)
         if len(self._jobs) >= self._tidy_at:
             self.tidy()
+
+    def bequeath(self, heir: Owned) -> dict[str, datetime]:
+        """Hand over the lingering jobs: those there are, and those that are yet to be added.
+
+        A request that is under way may go on to start jobs until its session has ended.
+        """
+        self._heir = heir
+        return self.take(DisconnectPolicy.LINGER)
+
+    def leave(self) -> None:
+        """Its session has ended: it can be nobody's heir any more."""
+        self._left = True
+
+    def _living_heir(self) -> Owned | None:
+        heir = self._heir
+        return None if heir is None or heir._left else heir
 
     def tidy(self) -> None:
         """Forget those that have ended."""
@@ -104,6 +126,7 @@ class Lingering:
 
     def leave(self, owner: str, tokens: tuple[str, ...], owned: Owned) -> None:
         """A session has ended."""
+        owned.leave()
         if doomed := owned.take(DisconnectPolicy.CANCEL):
             self._nursery.start_soon(self._cancel, owner, doomed)
         if lingering := owned.take(DisconnectPolicy.LINGER):

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_stream
 
-from .._model import DisconnectPolicy
 from .auth import Auth, Token
 from .calls import CONTAINED
 from .door import Admitted, Door
@@ -186,7 +185,7 @@ class Server:
         """
         for session in self.sessions:
             if session is not by and session.is_resumed_by(token, by):
-                jobs = session.owned.take(DisconnectPolicy.LINGER)
+                jobs = session.owned.bequeath(by.owned)
                 session.close_nowait(1008, "resumed by another connection")
                 return jobs
         return None

@@ -9,7 +9,8 @@ from __future__ import annotations
 import itertools
 import logging
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import trio
@@ -73,6 +74,7 @@ class Session:
         self.owned = Owned(server.sup)
         self.greeted = False
         self.bulk = Lane(server.turnstile)
+        self._large = trio.StrictFIFOLock()
         self.intake = Intake(self, self.send)
         self.subscriptions: dict[str, Subscription] = {}
         self.resume_tokens: tuple[str, ...] = (new_secret(),)
@@ -161,6 +163,7 @@ class Session:
     async def _read(self, websocket: WebSocketConnection) -> None:
         limits = self.server.limits
         while True:
+            await self.stream.wait_for_room()
             try:
                 message = await websocket.get_message()
             except ConnectionClosed:
@@ -180,7 +183,10 @@ class Session:
             self.close_nowait(4408, "no session.hello in time")
 
     async def _heartbeat(self) -> None:
-        """A peer that is silent is asked; one that does not answer is gone."""
+        """A peer that is silent is asked; one that does not answer is gone.
+
+        While the outbox is full we may not be listening, and the write deadline tells who is gone.
+        """
         pause = self.server.limits.heartbeat_seconds
         while True:
             seen = self.stream.received
@@ -188,13 +194,20 @@ class Session:
             if self.stream.received == seen:
                 self.stream.send_nowait(PING)
                 await trio.sleep(pause)
-                if self.stream.received == seen:
+                if self.stream.received == seen and not self.stream.full:
                     self.stream.abort()
                     return
 
     def start_soon(self, fn: Callable[..., Awaitable[object]], *args: Any) -> None:
         """A task that ends with the session."""
         self._tasks.start_soon(fn, *args)
+
+    @asynccontextmanager
+    async def room_for_large(self) -> AsyncIterator[None]:
+        """Large answers are made one after the other, each once there is room to send it."""
+        async with self._large:
+            await self.stream.wait_for_room()
+            yield
 
     def new_subscription(self, params: SubscribeParams, from_seq: int) -> Subscription:
         """Room for a subscription, which is yet to be run."""

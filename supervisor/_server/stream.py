@@ -7,6 +7,7 @@
 - Nothing is written after a close frame.
 - A peer that does not take 64 KiB within the write deadline is cut off, and so is one that sends
   bytes on end without ever completing a message (`meter.py`).
+- When half of what may wait does, nothing more is done for the peer until it has read.
 - What has arrived and was not looked at yet is bounded: when it is too much, nothing is read.
 
 The server frames its messages itself: what a server sends is not masked, so a frame is the payload
@@ -85,6 +86,7 @@ class OutboxStream(trio.abc.Stream):
         self._empty = trio.Event()
         self._empty.set()
         self._want_room: dict[Callable[[], None], None] = {}
+        self._emptier = trio.Event()
         self._sealed = False
         self._closing = False
         self._calm = True
@@ -113,6 +115,19 @@ class OutboxStream(trio.abc.Stream):
     def crowded(self) -> bool:
         """Whether so much waits that what can wait should."""
         return len(self._out) > min(CROWDED, self._limits.outbox_bytes)
+
+    @property
+    def full(self) -> bool:
+        """Whether so much waits that nothing more should be done for this peer."""
+        return not self._sealed and 2 * len(self._out) > self._limits.outbox_bytes
+
+    async def wait_for_room(self) -> None:
+        """Return when it is not full any more, or nothing will be sent any more.
+
+        At once, without a checkpoint, if that is so.
+        """
+        while self.full:
+            await self._emptier.wait()
 
     def tell_when_room(self, call: Callable[[], None]) -> None:
         """Call this, once, when it is not crowded any more, or nothing will be sent any more."""
@@ -191,6 +206,7 @@ class OutboxStream(trio.abc.Stream):
     def _seal(self) -> None:
         self._sealed = True
         self._tell_of_room()
+        self._emptier.set()
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """For the websocket library, which sends whole frames."""
@@ -242,7 +258,11 @@ class OutboxStream(trio.abc.Stream):
             if self._aborted or self._writing.cancelled_caught:
                 self._let_go()
                 raise trio.BrokenResourceError("the peer does not read")
+            was_full = self.full
             del self._out[: len(chunk)]
+            if was_full and not self.full:
+                self._emptier.set()
+                self._emptier = trio.Event()
             if self._want_room and not self.crowded:
                 self._tell_of_room()
         self._empty.set()
