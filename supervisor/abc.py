@@ -447,6 +447,7 @@ class JobControl(ABC):
         self,
         since: int | None = None,
         *,
+        instance: str | None = None,
         filter: JobFilter | None = None,
         logs: bool = False,
         progress: bool = False,
@@ -455,13 +456,15 @@ class JobControl(ABC):
 
         Args:
             since: replay what came after this position first; None begins now.
+            instance: the history that `since` counts in, such as a page's; None: the present one.
             filter: only these jobs; with `state`, only the changes that lead to one of these
                 states (lines and progress come whatever the state).
             logs: log lines too; always before the job's `job.finished`.
             progress: progress too.
 
         Raises:
-            ReplayGone: `since` cannot be replayed, or the watcher fell behind too far.
+            ReplayGone: `since` cannot be replayed, or counts in another history, or the watcher
+                fell behind too far.
         """
 
     @abstractmethod

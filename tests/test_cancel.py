@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import attrs
 import pytest
 import trio
@@ -10,6 +12,7 @@ from fakes import Body, Script, forever, open_sup, run, settle
 
 import supervisor
 from supervisor._errors import InvalidArguments, JobCancelled, JobNotFound
+from supervisor._ledger import LOOKS
 from supervisor._model import (
     CancelOutcome,
     CancelReply,
@@ -812,6 +815,36 @@ def test_cancel_many_by_description_means_live_jobs() -> None:
             assert answers == [] or all(isinstance(a, CancelReply) for a in answers)
             answers = await sup.cancel_many(JobFilter(), wait="finished")
             assert [a.job_id for a in answers if isinstance(a, CancelReply)] == ["j2"]
+
+    run(main)
+
+
+def test_a_bulk_cancel_pauses_also_where_no_job_is_meant() -> None:
+    async def main() -> None:
+        async with open_sup() as sup:
+            for _ in range(2 * LOOKS + 1):
+                await sup.start(forever)
+            assert [*sup.cancel_steps(JobFilter(name="another"))] == [None, None]
+            assert not await sup.cancel_many(JobFilter(name="another"))
+            await sup.cancel_many(JobFilter())
+
+    run(main)
+
+
+def test_a_long_filter_is_not_searched_for_every_job() -> None:
+    class Searched(tuple[Any, ...]):
+        def __contains__(self, item: object) -> bool:
+            raise AssertionError("searched")
+
+    async def main() -> None:
+        async with open_sup() as sup:
+            await sup.start(forever, job_id="a")
+            states, ids = Searched([JobState.STUCK, JobState.RUNNING]), Searched(["b", "a"])
+            await settle()
+            filter = JobFilter(state=states, job_ids=ids)
+            assert [job.id for job in await sup.list(filter)] == ["a"]
+            (answer,) = await sup.cancel_many(filter)
+            assert isinstance(answer, CancelReply)
 
     run(main)
 

@@ -41,7 +41,9 @@ from supervisor import (
     LogsLagged,
     Overloaded,
     Registry,
+    ReplayGone,
     Unauthenticated,
+    UnknownJobName,
     VersionNotSupported,
     current_job,
 )
@@ -385,6 +387,38 @@ def test_a_close_code_may_say_that_there_is_no_hope(code: int, error: type[Excep
     run(main)
 
 
+def test_a_session_that_another_client_has_resumed_is_left_to_it() -> None:
+    async def main() -> None:
+        changes = Changes()
+        async with open_site(registry()) as site, site.connect(on_change=changes.append) as one:
+            await one.start("idle", job_id="a", on_disconnect="linger")
+            async with site.connect(resume_token=one.resume_token) as other:
+                assert other.hello.resumed == 1
+                with pytest.raises(ConnectionLost, match="another client has come"):
+                    await one.wait("a")
+                await trio.sleep(60)
+                assert len(site.streams) == 2
+                assert changes.kinds == "CD"
+                assert (await other.get("a")).cause is None
+
+    run(main)
+
+
+@pytest.mark.parametrize("close", [(1008, "policy"), (1013, "resumed by another connection")])
+def test_other_close_codes_are_no_end(close: tuple[int, str]) -> None:
+    async def leave(peer: Peer) -> None:
+        await peer.hello()
+        await peer.websocket.aclose(*close)
+
+    async def main() -> None:
+        async with by_hand(leave, after_hello(Peer.idle)) as (client, hand):
+            await trio.sleep(10)
+            assert len(hand.dialled) == 2
+            assert "connected" in repr(client)
+
+    run(main)
+
+
 def test_a_bad_certificate_is_the_end() -> None:
     async def main() -> None:
         async with open_site(registry()) as site:
@@ -439,6 +473,11 @@ NAMED = {"name": "idle", "job_id": "j"}
         ("job.wait", {"job_id": "j"}, True),
         ("job.cancel", {"job_id": "j", "force": True}, True),
         ("rpc.discover", {}, True),
+        ("job.cancel_many", {"filter": {"job_ids": ["j"]}}, True),
+        ("job.cancel_many", {"filter": {"job_ids": ["j"], "state": ["running"]}}, True),
+        ("job.cancel_many", {"filter": {"job_ids": []}}, False),
+        ("job.cancel_many", {"filter": {"labels": {"a": "b"}}}, False),
+        ("job.cancel_many", {"filter": {}}, False),
         ("nobody.knows", {}, False),
         ("session.hello", {}, False),
         ("job.start", NAMED, True),
@@ -473,7 +512,11 @@ Ask = Callable[[Client], Awaitable[Any]]
             lambda c: c.cancel("j", attempt=3),
             {"outcome": "cancelling", "job_id": "j", "seq": 1},
         ),
-        ("job.cancel_many", lambda c: c.cancel_many(JobFilter()), {"results": []}),
+        (
+            "job.cancel_many",
+            lambda c: c.cancel_many(JobFilter(job_ids=("j",))),
+            {"results": []},
+        ),
         (
             "job.start_many",
             lambda c: c.start_many([JobRequest("idle", job_id="j")]),
@@ -521,6 +564,29 @@ def test_a_start_that_a_repeat_might_double_is_given_up(options: dict[str, str])
         async with by_hand(vanish, after_hello(Peer.idle)) as (client, _):
             with pytest.raises(ConnectionLost, match="unknown"):
                 await client.start_many([JobRequest("idle", job_id="j", **options)])
+
+    run(main)
+
+
+def test_a_cancel_by_a_filter_that_a_repeat_might_widen_is_given_up() -> None:
+    asked: list[str] = []
+
+    async def vanish(peer: Peer) -> None:
+        await peer.hello()
+        asked.append((await peer.request("job.cancel_many"))["method"])
+
+    async def reply(peer: Peer) -> None:
+        await peer.hello()
+        asked.append((await peer.request())["method"])
+        await peer.idle()
+
+    async def main() -> None:
+        async with by_hand(vanish, reply) as (client, _):
+            with pytest.raises(ConnectionLost, match="whether it took effect is unknown"):
+                await client.cancel_many(JobFilter(labels={"branch": "x"}))
+            with trio.move_on_after(1):
+                await client.list()
+        assert asked == ["job.cancel_many", "job.list"]
 
     run(main)
 
@@ -733,7 +799,7 @@ def test_a_shutdown_is_not_meant_for_the_next_server() -> None:
 
             async def end_many() -> None:
                 with pytest.raises(ConnectionLost, match="replaced"):
-                    await client.cancel_many(JobFilter())
+                    await client.cancel_many(JobFilter(job_ids=("j",)))
 
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(end)
@@ -741,6 +807,134 @@ def test_a_shutdown_is_not_meant_for_the_next_server() -> None:
             await client.list()
             assert client.instance == "other"
         assert sorted(asked) == ["job.cancel_many", "job.list", "server.shutdown"]
+
+    run(main)
+
+
+@pytest.mark.parametrize(
+    ("method", "ask", "says"),
+    [
+        ("job.start", lambda c: c.start("idle", job_id="j"), "took effect .* unknown"),
+        ("job.start_many", lambda c: c.start_many([JobRequest("idle")]), "unknown"),
+        ("job.run", lambda c: c.request("job.run", NAMED, lambda _: None), "unknown"),
+        ("job.cancel", lambda c: c.cancel("j"), "unknown"),
+        ("job.cancel_many", lambda c: c.cancel_many(JobFilter(job_ids=("j",))), "unknown"),
+        ("server.shutdown", lambda c: c.shutdown(), "unknown"),
+        ("job.get", lambda c: c.get("j"), "gone with it"),
+        ("job.wait", lambda c: c.wait("j"), "gone with it"),
+        ("job.logs", lambda c: c.logs("j"), "gone with it"),
+    ],
+)
+def test_what_was_sent_to_one_server_is_not_repeated_at_another(
+    method: str, ask: Ask, says: str
+) -> None:
+    asked: list[str] = []
+
+    async def vanish(peer: Peer) -> None:
+        await peer.hello()
+        asked.append((await peer.request(method))["method"])
+
+    async def another(peer: Peer) -> None:
+        await peer.hello(instance="other")
+        request = await peer.request()
+        asked.append(request["method"])
+        await peer.answer(request, LIST)
+        await peer.idle()
+
+    async def main() -> None:
+        async with by_hand(vanish, another) as (client, _):
+            with pytest.raises(ConnectionLost, match=f"replaced by another one; .*{says}"):
+                await ask(client)
+            await client.list()
+        assert asked == [method, "job.list"]
+
+    run(main)
+
+
+@pytest.mark.parametrize(
+    ("method", "ask", "result"),
+    [
+        ("job.list", lambda c: c.list(), LIST),
+        ("session.ping", lambda c: c.request("session.ping", {}, lambda _: None), {}),
+        ("rpc.discover", lambda c: c.request("rpc.discover", {}, lambda _: None), {}),
+        ("server.info", lambda c: c.request("server.info", {}, lambda _: None), {}),
+    ],
+)
+def test_what_any_server_can_answer_is_asked_again_at_another(
+    method: str, ask: Ask, result: Any
+) -> None:
+    async def vanish(peer: Peer) -> None:
+        await peer.hello()
+        await peer.request(method)
+
+    async def another(peer: Peer) -> None:
+        await peer.hello(instance="other")
+        await peer.answer(await peer.request(method), result)
+        await peer.idle()
+
+    async def main() -> None:
+        async with by_hand(vanish, another) as (client, _):
+            await ask(client)
+            assert client.instance == "other"
+
+    run(main)
+
+
+def test_what_was_never_sent_goes_to_the_server_that_is_there_and_is_repeated_at_it() -> None:
+    asked: list[str] = []
+
+    async def other(peer: Peer) -> None:
+        await peer.hello(instance="other")
+        asked.append((await peer.request("job.start"))["params"]["job_id"])
+
+    async def other_again(peer: Peer) -> None:
+        await peer.hello(instance="other")
+        await peer.answer(await peer.request("job.start"), started("j"))
+        await peer.idle()
+
+    async def main() -> None:
+        async with by_hand(hang_up, other, other_again) as (client, hand):
+            while "reconnecting" not in repr(client):
+                await trio.lowlevel.checkpoint()
+            assert client.instance == "i"
+            assert (await client.start("idle", job_id="j")).id == "j"
+            assert len(hand.dialled) == 3
+        assert asked == ["j"]
+
+    run(main)
+
+
+def test_a_job_whose_server_was_replaced_does_not_run_a_second_time() -> None:
+    runs: list[int] = []
+    jobs = Registry()
+
+    @jobs.job
+    async def pay() -> None:
+        runs.append(1)
+
+    async def main() -> None:
+        async with open_site(jobs) as one, open_site(jobs) as other:
+            where = one
+
+            async def dial() -> trio.abc.Stream:
+                stream: trio.abc.Stream = await where.dial()
+                return stream
+
+            async def start(client: Client) -> None:
+                with pytest.raises(ConnectionLost, match="replaced"):
+                    await client.start("pay", job_id="invoice-7")
+
+            async with (
+                connect_with(dial, token="let-me-in", jitter=lambda: 0.5) as client,
+                trio.open_nursery() as nursery,
+            ):
+                nursery.start_soon(start, client)
+                while not one.sup.list_nowait().jobs:
+                    await trio.lowlevel.checkpoint()
+                where = other
+                one.cut()
+            await trio.sleep(1)
+        assert runs == [1]
 
     run(main)
 
@@ -879,6 +1073,21 @@ def test_a_message_that_is_too_large_is_refused_here() -> None:
         async with open_site(registry()) as site, site.connect() as client:
             with pytest.raises(InvalidArguments, match="bytes"):
                 await client.start("idle", labels={"x": "y" * 2_000_000})
+            assert len(site.streams) == 1
+            started = await client.start_many(
+                [
+                    JobRequest("idle", job_id="a"),
+                    JobRequest("idle", labels={"x": "y" * 2_000_000}),
+                    JobRequest("idle", job_id="b"),
+                    JobRequest("idle", (1, 2)),
+                    JobRequest("nobody-knows"),
+                    JobRequest("idle", job_id="c"),
+                ]
+            )
+            assert [getattr(it, "id", type(it)) for it in started] == [
+                "a", InvalidArguments, "b", InvalidArguments, UnknownJobName, "c",
+            ]  # fmt: skip
+            assert await client.start_many([JobRequest("idle", (1,))]) != []
             assert len(site.streams) == 1
             many = [JobRequest("idle", labels={"x": "y" * 4000}) for _ in range(600)]
             assert len(await client.start_many(many)) == 600
@@ -1219,6 +1428,80 @@ def test_who_leaves_before_a_watch_is_open_leaves_none_behind() -> None:
                     pytest.fail("nobody answered")
             await trio.sleep(1)
         assert ended == ["e9"]
+
+    run(main)
+
+
+@pytest.mark.parametrize("steps", range(60))
+def test_who_leaves_in_the_moment_of_the_answer_leaves_no_watch_behind(steps: int) -> None:
+    async def main() -> None:
+        async def watch(client: Client) -> None:
+            async with client.watch():
+                await trio.sleep_forever()
+
+        async with open_site(registry()) as site, site.connect() as client:
+            for more in range(8):
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(watch, client)
+                    for _ in range(steps + more % 2):
+                        await trio.lowlevel.checkpoint()
+                    nursery.cancel_scope.cancel()
+            await trio.sleep(1)
+            assert "0 watches" in repr(client)
+            assert [len(session.subscriptions) for session in site.server.sessions] == [0]
+
+    run(main)
+
+
+def test_who_is_cancelled_just_before_the_answer_is_read_leaves_no_watch_behind() -> None:
+    async def main() -> None:
+        scope = trio.CancelScope()
+
+        async def watch(client: Client) -> None:
+            with scope:
+                async with client.watch():
+                    raise AssertionError("it was cancelled before")
+
+        async with open_site(registry()) as site, site.connect() as client:
+            channel = client._channel
+            answered = channel.calls.answered
+
+            def cancelled_and_answered(id: object, result: Any) -> bool:
+                scope.cancel()
+                return answered(id, result)
+
+            channel.calls.answered = cancelled_and_answered  # type: ignore[method-assign]
+            await watch(client)
+            assert scope.cancelled_caught
+            assert not channel.watches
+            await trio.sleep(1)
+            assert [len(session.subscriptions) for session in site.server.sessions] == [0]
+
+    run(main)
+
+
+def test_a_position_counts_in_the_history_that_is_named() -> None:
+    async def main() -> None:
+        async with open_site(registry()) as one, open_site(registry()) as other:
+            where = one
+
+            async def dial() -> trio.abc.Stream:
+                stream: trio.abc.Stream = await where.dial()
+                return stream
+
+            await other.sup.start("idle")
+            async with connect_with(dial, token="let-me-in", jitter=lambda: 0.5) as client:
+                page = await client.list()
+                async with client.watch(page.seq, instance=page.instance) as events:
+                    assert events.instance == one.sup.instance
+                where = other
+                one.cut()
+                await client.list()
+                with pytest.raises(ReplayGone):
+                    async with client.watch(page.seq, instance=page.instance):
+                        pass
+                async with client.watch(page.seq) as events:
+                    assert events.instance == other.sup.instance
 
     run(main)
 
@@ -1631,6 +1914,8 @@ def test_a_job_that_is_gone_with_its_server_is_not_found() -> None:
                 async with client.watch(since=0) as events, trio.open_nursery() as nursery:
 
                     async def wait() -> None:
+                        with pytest.raises(ConnectionLost, match="gone with it"):
+                            await client.wait("a")
                         with pytest.raises(JobNotFound):
                             await client.wait("a")
 

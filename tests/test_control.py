@@ -366,6 +366,12 @@ async def test_a_watch_replays_from_a_position(control: JobControl) -> None:
     with pytest.raises(ReplayGone):
         async with control.watch(since=position + 1000):
             pass
+    with pytest.raises(ReplayGone):
+        async with control.watch(since=position, instance="another"):
+            pass
+    instance = (await control.list()).instance
+    async with control.watch(since=position, instance=instance) as events:
+        assert isinstance(await anext(events), JobEvent)
 
 
 @on_both

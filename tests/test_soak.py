@@ -80,7 +80,7 @@ def test_memory_does_not_grow_with_jobs_that_are_over() -> None:
 
 @pytest.mark.parametrize("link", [Link, WireLink])
 def test_many_more_histories(link: type[Link]) -> None:
-    @settings(max_examples=1500, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=1000, suppress_health_check=list(HealthCheck))
     @given(histories(16, 40), deviations())
     def hold(history: History, schedule: list[tuple[int, int]]) -> None:
         async def play() -> None:
@@ -92,7 +92,7 @@ def test_many_more_histories(link: type[Link]) -> None:
 
 
 def test_many_more_histories_on_faulty_links() -> None:
-    @settings(max_examples=3000, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=500, suppress_health_check=list(HealthCheck))
     @given(histories(12, 30), faults(1, 20), deviations(longest_gap=600))
     def hold(history: History, faults: list[Fault], schedule: list[tuple[int, int]]) -> None:
         async def play() -> None:

@@ -4,6 +4,10 @@ A request is kept until it is answered. When the connection ends first, it is se
 one, if a second one does no more than the first: a start by its id finds its own job, a cancel
 joins the first, a question is a question. What is not like that is given up, and its caller is
 told that nobody knows whether it took effect.
+
+All of that holds at the server that was asked. At another one that took its place nothing is known
+of what the first one did: a start would run its job a second time. So there only questions about
+the server itself are repeated.
 """
 
 from __future__ import annotations
@@ -24,11 +28,13 @@ from .._errors import (
 )
 from .._wire import encode_request
 
-__all__ = ["HOPELESS", "Call", "Calls", "fresh", "may_repeat"]
+__all__ = ["HOPELESS", "Call", "Calls", "TakenOver", "fresh", "may_repeat"]
 
 WHAT_NEXT: Final = (
     "; whether it took effect is unknown: connect again and look, or repeat it by its id"
 )
+
+REPLACED: Final = "the server has been replaced by another one"
 
 SENT_AT_MOST: Final = 20
 """Connections that one request may be sent on. It may be what ends them."""
@@ -40,7 +46,6 @@ _HARMLESS: Final = frozenset(
     {
         "session.ping",
         "job.cancel",
-        "job.cancel_many",
         "job.get",
         "job.wait",
         "job.list",
@@ -53,7 +58,19 @@ _HARMLESS: Final = frozenset(
 )
 
 _OF_THIS_SERVER: Final = frozenset({"server.shutdown", "job.cancel_many"})
-"""Meant for the server that was asked, and not for one that took its place."""
+"""Meant for the server that was asked even if it was never sent to it."""
+
+_OF_ANY_SERVER: Final = frozenset(
+    {"session.ping", "job.list", "events.subscribe", "server.info", "rpc.discover"}
+)
+"""Questions that another server answers as well as the one that was asked."""
+
+_OF_A_JOB: Final = frozenset({"job.get", "job.wait", "job.logs"})
+"""Questions whose answer is gone with the server that was asked."""
+
+
+class TakenOver(ConnectionLost):
+    """Another client has resumed this session: to come back would take the jobs from it."""
 
 
 def may_repeat(method: str, params: Mapping[str, Any]) -> bool:
@@ -62,6 +79,9 @@ def may_repeat(method: str, params: Mapping[str, Any]) -> bool:
         return _names_its_job(params)
     if method == "job.start_many":
         return all(_names_its_job(job) for job in params.get("jobs", ()))
+    if method == "job.cancel_many":
+        # By another filter a repeat would meet jobs that came after the first one.
+        return bool(params.get("filter", {}).get("job_ids"))
     return method in _HARMLESS
 
 
@@ -89,7 +109,7 @@ class Call:
         method: what is asked.
         params: with what.
         read: makes of the result what the caller gets, in the order in which answers come.
-        instance: of the server that is asked.
+        instance: of the server that is asked, or was last.
         deadline: when the parameter `timeout` is over, on Trio's clock; None: it has none.
     """
 
@@ -132,10 +152,30 @@ class Call:
             self._message = encode_request(self.id, self.method, self.params)
         return self._message
 
+    def sent_to(self, instance: str) -> None:
+        """It goes out now, to this server."""
+        self.sent += 1
+        self.instance = instance
+
+    def is_meant_for(self, instance: str) -> bool:
+        """Whether it may go to this server."""
+        if self.instance == instance or self.method in _OF_ANY_SERVER:
+            return True
+        return not self.sent and self.method not in _OF_THIS_SERVER
+
     def finish(self, answer: Any) -> None:
         """What `read` made of the result, or the exception to raise."""
         self.answer = answer
         self.done.set()
+
+
+def _left_behind(call: Call) -> str:
+    """What is to be known of a request whose server has been replaced."""
+    if not call.sent:
+        return f"{call.method} was not sent, as it was not meant for this one"
+    if call.method in _OF_A_JOB:
+        return "what the first one knew of its jobs is gone with it"
+    return f"whether {call.method} took effect at the first one is unknown, and it is not repeated"
 
 
 class Calls:
@@ -187,14 +227,10 @@ class Calls:
 
     def connected(self, instance: str) -> None:
         """Give up what was meant for another server than this one."""
-        self._give_up(
-            (
-                call
-                for call in self.pending.values()
-                if call.method in _OF_THIS_SERVER and call.instance != instance
-            ),
-            ConnectionLost("the server has been replaced by another one"),
-        )
+        for call in [*self.pending.values()]:
+            if not call.is_meant_for(instance):
+                del self.pending[call.id]
+                call.finish(ConnectionLost(f"{REPLACED}; {_left_behind(call)}"))
 
     def end(self, lost: SupervisorError) -> None:
         """Give up everything."""

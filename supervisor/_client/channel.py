@@ -161,7 +161,11 @@ class Channel:
 
     def _abandon(self, call: Call) -> None:
         """Its caller has left; on this connection the answer would still come."""
-        if self.calls.forget(call) and self._link is not None:
+        if not self.calls.forget(call):
+            # It was answered after its caller was cancelled, and before it knew of that.
+            if isinstance(call.answer, RemoteWatch):
+                self._drop_watch(call.answer)
+        elif self._link is not None:
             if call.method == "events.subscribe":
                 self._link.take_leave(call.id)
             self._link.cancel_request(call.id)
@@ -170,19 +174,24 @@ class Channel:
 
     @asynccontextmanager
     async def watching(
-        self, since: int | None, filter: JobFilter | None, logs: bool, progress: bool
+        self,
+        since: int | None,
+        instance: str | None,
+        filter: JobFilter | None,
+        logs: bool,
+        progress: bool,
     ) -> AsyncIterator[RemoteWatch]:
         """A watch for as long as the block lasts."""
         self._check()
-        position = None if since is None else (self.hello.instance, since)
+        history = self.hello.instance if instance is None else instance
+        position = None if since is None else (history, since)
         params = subscribe_params(position, filter, logs, progress)
         read = partial(self._open_watch, filter, logs, progress)
         watch = await self.request("events.subscribe", params, read)
         try:
             yield watch
         finally:
-            if self.watches.pop(watch, self) is None and self._link is not None:
-                self._link.drop_watch(watch)
+            self._drop_watch(watch)
 
     def _open_watch(
         self, filter: JobFilter | None, logs: bool, progress: bool, value: Any
@@ -200,6 +209,11 @@ class Channel:
         self.watches[watch] = None
         self._link.open_watch(opened.subscription_id, watch)
         return watch
+
+    def _drop_watch(self, watch: RemoteWatch) -> None:
+        """Nobody reads it any more."""
+        if self.watches.pop(watch, self) is None and self._link is not None:
+            self._link.drop_watch(watch)
 
     def end_watch(self, watch: RemoteWatch, error: Exception) -> None:
         """It cannot go on; its reader is told."""

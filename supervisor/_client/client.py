@@ -17,9 +17,10 @@ from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Any, Final, TypeVar
 
+import attrs
 import trio
 
-from .._errors import ProtocolError, SupervisorError
+from .._errors import InvalidArguments, ProtocolError, SupervisorError
 from .._methods import HelloResult, JobResult, ServerInfo, StartResult
 from .._model import (
     CancelReply,
@@ -95,6 +96,15 @@ class RemoteHandle(JobHandle):
     async def wait(self, timeout: float | None = None) -> Job:
         self._job = await self._client.wait(self.id, timeout)
         return self._job
+
+
+@attrs.frozen
+class _Start:
+    """One job of a `start_many`: its params, the bytes they make, and whether we named it."""
+
+    params: dict[str, Any]
+    size: int
+    ours: bool
 
 
 class Client(JobControl):
@@ -210,16 +220,31 @@ class Client(JobControl):
     async def start_many(
         self, requests: Iterable[JobRequest]
     ) -> Sequence[JobHandle | SupervisorError]:
-        wanted = [*requests]
-        jobs = [self._named(request_to_wire(request)) for request in wanted]
+        room = self._channel.message_bytes - ENVELOPE
+        # All of them before the first is sent: a job that cannot go over the wire is answered here.
+        wanted = [self._prepared(request, room) for request in requests]
         answers: list[JobHandle | SupervisorError] = []
-        for part in _parts(jobs, self._channel.message_bytes - ENVELOPE):
-            ours = [request.job_id is None for request in wanted[len(answers) :][: len(part)]]
-            reads = [partial(self._read_handle, it) for it in ours]
+        for part in _parts([it for it in wanted if isinstance(it, _Start)], room):
+            reads = [partial(self._read_handle, it.ours) for it in part]
             answers += await self.request(
-                "job.start_many", {"jobs": part}, partial(_read_entries, reads)
+                "job.start_many",
+                {"jobs": [it.params for it in part]},
+                partial(_read_entries, reads),
             )
-        return answers
+        there = iter(answers)
+        return [next(there) if isinstance(it, _Start) else it for it in wanted]
+
+    def _prepared(self, request: JobRequest, room: float) -> _Start | SupervisorError:
+        try:
+            params = self._named(request_to_wire(request))
+        except SupervisorError as exc:
+            return exc
+        size = len(json_bytes(params)) + 1
+        if size > room:
+            return InvalidArguments(
+                f"the job makes {size} bytes of a message; the server takes up to {room:g}"
+            )
+        return _Start(params, size, ours=request.job_id is None)
 
     async def get(self, job_id: str) -> Job:
         return await self.request("job.get", {"job_id": job_id}, _read_job)
@@ -304,11 +329,12 @@ class Client(JobControl):
         self,
         since: int | None = None,
         *,
+        instance: str | None = None,
         filter: JobFilter | None = None,
         logs: bool = False,
         progress: bool = False,
     ) -> AbstractAsyncContextManager[RemoteWatch]:
-        return self._channel.watching(since, filter, logs, progress)
+        return self._channel.watching(since, instance, filter, logs, progress)
 
 
 def _read_job(value: Any) -> Job:
@@ -328,17 +354,16 @@ def _read_entries(reads: Iterable[Callable[[Any], T]], value: Any) -> list[T | S
     ]
 
 
-def _parts(jobs: Sequence[T], bytes_at_once: float) -> Iterator[Sequence[T]]:
-    """The jobs in as few messages as may be; one that is too large for any is alone in its own."""
-    part: list[T] = []
+def _parts(starts: Sequence[_Start], bytes_at_once: float) -> Iterator[Sequence[_Start]]:
+    """The jobs in as few messages as may be; each of them fits into one."""
+    part: list[_Start] = []
     room = bytes_at_once
-    for job in jobs:
-        size = len(json_bytes(job)) + 1
-        if part and (size > room or len(part) == START_MANY_AT_ONCE):
+    for start in starts:
+        if part and (start.size > room or len(part) == START_MANY_AT_ONCE):
             yield part
             part, room = [], bytes_at_once
-        part.append(job)
-        room -= size
+        part.append(start)
+        room -= start.size
     if part:
         yield part
 

@@ -19,7 +19,7 @@ from .._backoff import CAP, backoff
 from .._errors import ConnectionLost, SupervisorError
 from .._methods import HelloResult
 from .._model import Connected, Disconnected
-from .calls import HOPELESS, fresh
+from .calls import HOPELESS, TakenOver, fresh
 from .channel import Channel
 from .link import Link
 from .websocket import BoundedStream, hold_websocket
@@ -231,7 +231,7 @@ def _nobody(change: Connected | Disconnected) -> None:
 
 def _is_hopeless(error: SupervisorError) -> bool:
     """Whether the next attempt would end like this one."""
-    return isinstance(error, (*HOPELESS, NobodyThere)) or any(
+    return isinstance(error, (*HOPELESS, NobodyThere, TakenOver)) or any(
         isinstance(cause, ssl.SSLCertVerificationError) for cause in _causes(error)
     )
 

@@ -44,7 +44,7 @@ from .._wire import (
     exception_of,
 )
 from .._wire_records import from_wire
-from .calls import HOPELESS, Call
+from .calls import HOPELESS, Call, TakenOver
 from .remote_watch import RemoteWatch
 from .websocket import BoundedStream
 
@@ -68,6 +68,9 @@ LIST_LIMIT: Final = 1000
 
 _FINAL_CODES: Final[Mapping[int, type[SupervisorError]]] = {4401: Unauthenticated, 4403: Forbidden}
 """Close codes that no further attempt would change."""
+
+_RESUMED_ELSEWHERE: Final = (1008, "resumed by another connection")
+"""How a server closes a session that another one has resumed."""
 
 
 class _Question:
@@ -168,6 +171,11 @@ class Link:
         if closed is None:
             return _lost("it broke")
         why = closed.reason or closed.name
+        if (closed.code, closed.reason) == _RESUMED_ELSEWHERE:
+            return TakenOver(
+                f"the connection to the supervisor has ended ({why}): another client has come with "
+                "this session's resume token, and the jobs are with that one now"
+            )
         if closed.code in _FINAL_CODES:
             return _FINAL_CODES[closed.code](f"the server has closed the connection: {why}")
         return _lost(f"{closed.code} {why}")
@@ -219,11 +227,7 @@ class Link:
 
     def send_call(self, call: Call) -> None:
         """Send a caller's request; its answer goes to the channel's calls."""
-
-        def on_sent() -> None:
-            call.sent += 1
-
-        self._send(call.encode(), on_sent)
+        self._send(call.encode(), partial(call.sent_to, self._channel.hello.instance))
 
     def cancel_request(self, id: int) -> None:
         """The caller of this request has left."""
