@@ -41,6 +41,15 @@ def run(test: Callable[[], Awaitable[Any]], seconds: float = 3600.0) -> None:
     trio.run(bounded, clock=trio.testing.MockClock(autojump_threshold=0))
 
 
+async def until(true: Callable[[], object]) -> None:
+    """Let the others run, a step at a time, until this is so."""
+    for _ in range(10_000):
+        if true():
+            return
+        await trio.lowlevel.checkpoint()
+    raise AssertionError("it never was so")
+
+
 class Changes(list[Connected | Disconnected]):
     """What `on_change` was told."""
 

@@ -23,6 +23,7 @@ from client_kit import (
     serve_and_hang,
     started,
     subscribed,
+    until,
 )
 
 from supervisor import (
@@ -894,8 +895,7 @@ def test_what_was_never_sent_goes_to_the_server_that_is_there_and_is_repeated_at
 
     async def main() -> None:
         async with by_hand(hang_up, other, other_again) as (client, hand):
-            while "reconnecting" not in repr(client):
-                await trio.lowlevel.checkpoint()
+            await until(lambda: "reconnecting" in repr(client))
             assert client.instance == "i"
             assert (await client.start("idle", job_id="j")).id == "j"
             assert len(hand.dialled) == 3
@@ -929,8 +929,7 @@ def test_a_job_whose_server_was_replaced_does_not_run_a_second_time() -> None:
                 trio.open_nursery() as nursery,
             ):
                 nursery.start_soon(start, client)
-                while not one.sup.list_nowait().jobs:
-                    await trio.lowlevel.checkpoint()
+                await until(lambda: one.sup.list_nowait().jobs)
                 where = other
                 one.cut()
             await trio.sleep(1)
