@@ -191,7 +191,7 @@ def _plural(info: inspect.Type) -> str:
         case [inspect.StrType()]:
             return "strings"
         case [inspect.EnumType()]:
-            return "them"
+            return "of them"
     return "objects"
 
 
@@ -203,8 +203,12 @@ def _between(least: float | None, most: float | None) -> str:
 
 def _size(least: int | None, most: int | None, what: str) -> str:
     if most is None:
-        return f" of {what}" if least is None else f" of {least} or more {what}"
+        return f" {_of(what)}" if least is None else f" of {least} or more {what}"
     return f" of up to {most} {what}" if least is None else f" of {least} to {most} {what}"
+
+
+def _of(what: str) -> str:
+    return what if what.startswith("of ") else f"of {what}"
 
 
 def _choices(infos: Iterable[inspect.Type]) -> list[str]:

@@ -59,7 +59,7 @@ STATES = ", ".join(state.value for state in JobState)
             "job.list",
             {"state": 5},
             ".state",
-            f"one of {STATES} or a list of them, not the number 5",
+            f"one of {STATES} or a list of up to 16 of them, not the number 5",
         ),
         (
             "job.list",
@@ -74,7 +74,7 @@ STATES = ", ".join(state.value for state in JobState)
             "job.start",
             {"command": "ls"},
             ".command",
-            "a list of 1 or more strings or an object with argv",
+            "a list of 1 to 10000 strings or an object with argv",
         ),
         (
             "job.start",

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from programs import APP
 
 from supervisor.cli import main
 from supervisor.cli.signals import ASKING
@@ -29,8 +30,6 @@ VARIABLES = (
     "TRIO_SUPERVISOR_URL", "TRIO_SUPERVISOR_TOKEN", "TRIO_SUPERVISOR_CA", "NO_COLOR",
     "FORCE_COLOR", "COLUMNS", "PYTHONUNBUFFERED",
 )  # fmt: skip
-
-SETSID = f"{sys.executable} -c 'import os, sys; os.setsid(); os.execvp(sys.argv[1], sys.argv[1:])'"
 
 
 class Started:
@@ -296,21 +295,6 @@ def shell(tmp_path: Path) -> Iterator[Shell]:
     world.close()
 
 
-APP = """
-import trio, supervisor
-
-registry = supervisor.Registry()
-
-@registry.job
-async def count(to: int) -> int:
-    supervisor.current_job().progress(1, to, "\\x1b[31mone [bold]")
-    await trio.sleep_forever()
-
-@registry.job
-async def stay() -> None:
-    with trio.CancelScope(shield=True):
-        await trio.sleep_forever()
-"""
 
 
 @pytest.fixture(scope="module")

@@ -50,7 +50,7 @@ def app(shell: Any) -> Any:
 
 @pytest.fixture
 def build(shell: Any, marker: Any) -> Path:
-    from conftest import SETSID
+    from programs import SETSID
 
     script = Path(shell.directory / "build.sh")
     script.write_text(BUILD.format(mark=marker.text, setsid=SETSID))

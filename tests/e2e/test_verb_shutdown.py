@@ -7,8 +7,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from conftest import APP
 from cutting import open_way
+from programs import APP
 
 
 @pytest.fixture
