@@ -209,7 +209,10 @@ def open_browser(directory: Path) -> Iterator[Browser]:
     )
     said = Said(browser)
     try:
-        with connect(said.debugger(), max_size=None, compression=None) as socket:
+        # No pings: their thread draws from `random`, in the middle of later property tests.
+        with connect(
+            said.debugger(), max_size=None, compression=None, ping_interval=None
+        ) as socket:
             driven = Browser(socket)
             yield driven
             driven.end()
