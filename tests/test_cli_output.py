@@ -5,11 +5,11 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Unpack
 
 import pytest
 
-from supervisor.cli.output import draw_table, print_table
+from supervisor.cli.output import Fit, draw_table, print_table
 from supervisor.cli.text import strength_of
 
 Draw = Callable[..., list[str]]
@@ -28,15 +28,19 @@ def draw(monkeypatch: pytest.MonkeyPatch) -> Draw:
         monkeypatch.setenv(name, value)
 
     def draw(
-        columns: Sequence[str], rows: Sequence[Sequence[str]], **options: Any
+        columns: Sequence[str],
+        rows: Sequence[Sequence[str]],
+        *,
+        shows: Sequence[str] = (),
+        **fit: Unpack[Fit],
     ) -> list[str]:
         terminal = Terminal()
         with monkeypatch.context() as patch:
             patch.setattr("sys.stdout", terminal)
-            print_table(columns, rows, **options)
+            print_table(columns, rows, **fit)
         text = re.sub("\x1b\\[[0-9;]*m", "", terminal.getvalue())
         header, rule, *lines = text.splitlines()
-        assert header.split() == list(columns) and set(rule) == {"─"}
+        assert header.split() == list(shows or columns) and set(rule) == {"─"}
         return lines
 
     return draw
@@ -54,10 +58,9 @@ def test_second_column_gives_way_once_the_first_is_narrow(draw: Draw) -> None:
     assert row == f"{'n' * 12}…  {'i' * 15}  {'-' * 7}…"
 
 
-def test_ids_that_are_too_long_for_the_terminal_are_whole(draw: Draw) -> None:
-    long, short = draw(("ID", "NOTE"), [("x" * 60, "note " * 20), ("y", "")], cut=["NOTE"])
-    assert long.startswith(f"{'x' * 60}  note")
-    assert short == "y"
+def test_ids_that_are_too_long_for_the_terminal_are_whole_and_alone(draw: Draw) -> None:
+    rows = [("x" * 60, "note " * 20), ("y", "")]
+    assert draw(("ID", "NOTE"), rows, shows=["ID"], cut=["NOTE"]) == ["x" * 60, "y"]
 
 
 def test_details_are_left_out_only_where_there_is_no_room(draw: Draw) -> None:
@@ -76,6 +79,13 @@ def test_what_wraps_is_not_lost(draw: Draw) -> None:
 def test_wide_characters_take_two_columns(draw: Draw) -> None:
     (row,) = draw(("ID", "NOTE"), [("x" * 20, "漢" * 20)], cut=["NOTE"])
     assert row == f"{'x' * 20}  {'漢' * 8} …"
+
+
+def test_columns_leave_in_the_order_they_are_named_in_and_then_from_the_right(draw: Draw) -> None:
+    columns, row = ("ID", "A", "B", "C", "D"), ["x" * 10] * 5
+    for left, names in {3: ["ID", "A", "C"], 2: ["ID", "A"], 1: ["ID"]}.items():
+        row[0] = "x" * (40 - 12 * (left - 1))
+        assert draw(columns, [row], shows=names, drop=["B", "D"]) == ["  ".join(row[:left])]
 
 
 def test_columns_are_left_out_where_cutting_does_not_do(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .._client.client import Client
     from .changes import Changes
 
-__all__ = ["CUT", "DROPPED", "command", "note_of", "ran"]
+__all__ = ["CUT", "command", "note_of", "ran"]
 
 STATES = [str(state) for state in JobState]
 TICK = 1.0

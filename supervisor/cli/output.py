@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import IO, TYPE_CHECKING, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack
 
 from .exits import PipeClosed
 from .text import CONTROL, clean, one_line
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "STATE_STYLES",
+    "Fit",
     "draw_table",
     "is_terminal",
     "open_safely",
@@ -92,55 +93,47 @@ def print_document(value: Any) -> None:
     print_text(to_json(value))
 
 
-def print_table(
-    columns: Sequence[str],
-    rows: Sequence[Sequence[str]],
-    *,
-    cut: Sequence[str] = (),
-    wrap: Sequence[str] = (),
-    shorten: Mapping[str, Callable[[str], str]] | None = None,
-    drop: Sequence[str] = (),
-) -> None:
+class Fit(TypedDict, total=False):
+    """What gives way, in this order, where a table is too wide for the terminal."""
+
+    shorten: Mapping[str, Callable[[str], str]]
+    """What to make of a column's cells first."""
+    cut: Sequence[str]
+    """Columns that are cut next, the first of them first, though not to nothing."""
+    wrap: Sequence[str]
+    """Columns that go on in the next line instead."""
+    drop: Sequence[str]
+    """Columns that are left out at last, the first of them first; after them, all others but the
+    first, from the right."""
+
+
+def print_table(columns: Sequence[str], rows: Rows, **fit: Unpack[Fit]) -> None:
     """Print a table; without a terminal, plain columns separated by tabs.
 
     Cells are text and nothing else: never read as markup, control characters are dropped.
 
-    On a terminal, a column that is named nowhere below is never cut or broken: ids are copied.
+    On a terminal, a column that is neither in `cut` nor in `wrap` is whole or not there, and the
+    first is always there, for it is copied: where it is all that is left, it may be too wide.
 
     Args:
         columns: their names.
         rows: a cell for each column.
-        cut: columns that give way where the table is too wide, the first of them first.
-        wrap: columns that go on in the next line instead.
-        shorten: what to make of a column's cells first, where the table is too wide.
-        drop: columns that are left out, the first of them first, where all that was not enough.
+        fit: how it is made to fit.
     """
-    cells = [[one_line(cell) for cell in row] for row in rows]
-    if not is_terminal(sys.stdout):
-        lines = ["\t".join(row) for row in (list(columns), *cells)]
-        print_text("\n".join(lines))
-        return
-    print_text(draw_table(columns, cells, cut=cut, wrap=wrap, shorten=shorten, drop=drop))
+    if is_terminal(sys.stdout):
+        print_text(draw_table(columns, rows, **fit))
+    else:
+        print_text("\n".join("\t".join(map(one_line, row)) for row in (columns, *rows)))
 
 
-def draw_table(
-    columns: Sequence[str],
-    rows: Sequence[Sequence[str]],
-    *,
-    cut: Sequence[str] = (),
-    wrap: Sequence[str] = (),
-    shorten: Mapping[str, Callable[[str], str]] | None = None,
-    drop: Sequence[str] = (),
-) -> str:
+def draw_table(columns: Sequence[str], rows: Rows, **fit: Unpack[Fit]) -> str:
     """The table of `print_table` as it looks on the terminal at stdout."""
     from rich.console import Console
 
     console = Console(file=sys.stdout, highlight=False)
     rows = [[one_line(cell) for cell in row] for row in rows]
-    columns, rows, widths = _made_to_fit(
-        columns, rows, console.width, (*cut, *wrap), shorten or {}, drop
-    )
-    table = _table(columns, rows, widths, wrap)
+    columns, rows, widths = _made_to_fit(columns, rows, console.width, fit)
+    table = _table(columns, rows, widths, fit.get("wrap", ()))
     # What cannot be made to fit is for the terminal to break: it copies as one line.
     console.width = max(console.width, _total(widths))
     with console.capture() as capture:
@@ -149,9 +142,7 @@ def draw_table(
     return "\n".join(line.rstrip(" ") for line in lines)
 
 
-def _table(
-    columns: Sequence[str], rows: Rows, widths: Sequence[int], wrap: Sequence[str]
-) -> Table:
+def _table(columns: Sequence[str], rows: Rows, widths: Sequence[int], wrap: Sequence[str]) -> Table:
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -171,21 +162,17 @@ def _table(
 
 
 def _made_to_fit(
-    columns: Sequence[str],
-    rows: Rows,
-    room: int,
-    elastic: Sequence[str],
-    shorten: Mapping[str, Callable[[str], str]],
-    drop: Sequence[str],
+    columns: Sequence[str], rows: Rows, room: int, fit: Fit
 ) -> tuple[Sequence[str], Rows, Sequence[int]]:
     """Columns, rows and widths, with as little taken away as will do."""
+    shorten, elastic = fit.get("shorten"), (*fit.get("cut", ()), *fit.get("wrap", ()))
     widths: Sequence[int] = _widths(columns, rows)
     if _total(widths) > room and shorten:
         changes = [shorten.get(name, str) for name in columns]
         rows = [[change(cell) for change, cell in zip(changes, row, strict=True)] for row in rows]
         widths = _widths(columns, rows)
-    fitted: Sequence[int] = _fitted(columns, widths, room, elastic)
-    for name in drop:
+    fitted = _fitted(columns, widths, room, elastic)
+    for name in _order_of_leaving(columns, fit.get("drop", ())):
         if _total(fitted) <= room:
             break
         place = columns.index(name)
@@ -193,6 +180,10 @@ def _made_to_fit(
         rows = [_without(row, place) for row in rows]
         fitted = _fitted(columns, widths, room, [it for it in elastic if it in columns])
     return columns, rows, fitted
+
+
+def _order_of_leaving(columns: Sequence[str], drop: Sequence[str]) -> list[str]:
+    return [*drop, *(name for name in reversed(columns[1:]) if name not in drop)]
 
 
 def _without(values: Sequence[T], place: int) -> Sequence[T]:
@@ -205,7 +196,7 @@ NARROWEST = 8
 """What a column is not cut below."""
 
 
-def _widths(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:
+def _widths(columns: Sequence[str], rows: Rows) -> list[int]:
     """What each column needs."""
     from rich.cells import cell_len
 

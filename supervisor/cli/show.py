@@ -206,4 +206,3 @@ def _request(request: CancelRequest) -> str:
     reason = f": {one_line(request.reason)}" if request.reason else ""
     who = f"by {one_line(request.requester)} ({request.cause}, {how})"
     return f"{local_time(request.at)} {who}{reason}"
-

@@ -13,7 +13,7 @@ import click
 
 from .._model import Job, JobFilter, JobState, Statistics
 from .connection import Where, where_options
-from .list import note_of, ran
+from .list import CUT, note_of, ran
 from .output import draw_table, is_terminal, print_document, print_table, print_text
 from .screen import Notice
 from .text import count_of, one_line, own_places
@@ -111,6 +111,7 @@ async def _draw(client: Client, notice: Notice) -> int:
 # --- the picture ---------------------------------------------------------------------------------
 
 COLUMNS = ("ID", "NAME", "STATE", "RAN", "NOTE")
+DROPPED = ("NAME", "RAN", "NOTE")
 TABLE_HEAD = 2
 
 
@@ -158,7 +159,7 @@ def _table_lines(jobs: Sequence[Job], width: int) -> list[str]:
     """The table, with the places where a job hangs below its row."""
     now = datetime.now(UTC)
     cells = [(job.id, job.name, str(job.state), ran(job, now), _note(job)) for job in jobs]
-    table = draw_table(COLUMNS, cells, cut=("NOTE", "NAME"), drop=("NAME", "RAN", "NOTE"))
+    table = draw_table(COLUMNS, cells, cut=CUT, drop=DROPPED)
     head, rule, *rows = table.split("\n")
     lines = [head, rule]
     for job, row in zip(jobs, rows, strict=True):

@@ -56,9 +56,7 @@ def command(
     )
 
 
-async def _wait(
-    client: Client, texts: Sequence[str], timeout: float | None, as_json: bool
-) -> int:
+async def _wait(client: Client, texts: Sequence[str], timeout: float | None, as_json: bool) -> int:
     from .ids import find_job
 
     found = [await find_job(client, text, live=True) for text in texts]
@@ -118,7 +116,8 @@ def _print(jobs: Sequence[Job], as_json: bool) -> None:
         return
     rows = [(job.id, str(job.state), describe_end(job)) for job in jobs if job.state.is_final]
     if rows:
-        print_table(("ID", "STATE", "END"), rows, wrap=["END"])
+        # How it ended says in which state, too.
+        print_table(("ID", "STATE", "END"), rows, wrap=["END"], drop=["STATE"])
 
 
 def _code(job: Job) -> Exit:

@@ -11,6 +11,7 @@ import select
 import signal
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,7 +29,7 @@ PATIENCE = 30.0
 
 VARIABLES = (
     "TRIO_SUPERVISOR_URL", "TRIO_SUPERVISOR_TOKEN", "TRIO_SUPERVISOR_CA", "NO_COLOR",
-    "FORCE_COLOR", "COLUMNS", "PYTHONUNBUFFERED",
+    "FORCE_COLOR", "COLUMNS", "LINES", "PYTHONUNBUFFERED",
 )  # fmt: skip
 
 
@@ -193,13 +194,14 @@ class Shell:
         process.stderr.close()
         return self._kept(Started(process, out, err))
 
-    def start_on_terminal(self, *words: str, **env: str) -> Started:
-        """Run a command in the foreground of a terminal."""
+    def start_on_terminal(self, *words: str, columns: int = 150, **env: str) -> Started:
+        """Run a command in the foreground of a terminal of this width."""
         here, there = pty.openpty()
+        termios.tcsetwinsize(there, (24, columns))
         process = subprocess.Popen(
             [sys.executable, "-c", ON_TERMINAL, *self._argv(words)],
             cwd=self.directory,
-            env=self.env | {"COLUMNS": "150"} | env,
+            env=self.env | env,
             stdin=there,
             stdout=there,
             stderr=there,
@@ -293,8 +295,6 @@ def shell(tmp_path: Path) -> Iterator[Shell]:
     world = Shell(tmp_path)
     yield world
     world.close()
-
-
 
 
 @pytest.fixture(scope="module")

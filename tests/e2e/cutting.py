@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, closing, suppress
 
 
 class Way:
@@ -95,11 +95,6 @@ def _pass(here: socket.socket, there: socket.socket) -> None:
             end.shutdown(socket.SHUT_RDWR)
 
 
-@contextmanager
-def open_way(to_port: int) -> Iterator[Way]:
+def open_way(to_port: int) -> AbstractContextManager[Way]:
     """A way for the block."""
-    way = Way(to_port)
-    try:
-        yield way
-    finally:
-        way.close()
+    return closing(Way(to_port))

@@ -24,7 +24,7 @@ def test_demo_shows_that_nothing_is_left(shell: Any) -> None:
 
 
 def test_demo_on_a_terminal(shell: Any) -> None:
-    demo = shell.start_on_terminal("demo", NO_COLOR="1", COLUMNS="80")
+    demo = shell.start_on_terminal("demo", columns=80, NO_COLOR="1")
     assert demo.end() == 0
     assert re.search(r"cancelling \d+ jobs over the websocket .*1,?0\d\d/1,?0\d\d", demo.out)
     rows = demo.out.partition("─\r\n")[2].splitlines()

@@ -124,29 +124,71 @@ def wide(common: Any) -> Any:
     return common
 
 
-@pytest.mark.parametrize("columns", [20, 40, 80, 150])
-def test_tables_fit_as_far_as_ids_and_states_allow(wide: Any, columns: int) -> None:
-    for words in (["list"], ["wait", "ended-1"], ["jobs"], ["cancel", "ended-1", "stuck3"]):
-        lines = shown(wide.call(*words, columns=columns))
-        if words == ["list"]:
-            least = len("a-rather-long-id-x1  cancelled")
-            assert max(map(len, lines)) <= max(columns, least)
-            (row,) = [line for line in lines if line.startswith("a-rather-long-id-x1")]
-            assert row.startswith("a-rather-long-id-x1  ") and "running" in row
-            assert ("1 of 3" in row) == (columns >= 40)
-            assert ("NAME" in lines[0]) == (columns >= 80)
+TABLES = {
+    "list": (["list"], ["ID", "NAME", "STATE", "CREATED", "RAN", "NOTE"]),
+    "jobs": (["jobs"], ["NAME", "PARAMETERS", "WHAT IT DOES"]),
+    "wait": (["wait", "ended-1"], ["ID", "STATE", "END"]),
+    "cancel": (
+        ["cancel", "ended-1", "stuck3"],
+        ["ID", "OUTCOME", "STATE", "HOW", "DEAD AFTER", "PROOF"],
+    ),
+}
+WIDTHS = pytest.mark.parametrize("columns", [20, 30, 40, 60, 80, 120])
+
+
+@WIDTHS
+@pytest.mark.parametrize("table", TABLES)
+def test_tables_fit(wide: Any, table: str, columns: int) -> None:
+    words, names = TABLES[table]
+    check_fits(shown(wide.call(*words, columns=columns)), names, columns)
+
+
+@WIDTHS
+@pytest.mark.parametrize("table", ["list", "jobs"])
+def test_tables_fit_a_real_terminal(wide: Any, table: str, columns: int) -> None:
+    words, names = TABLES[table]
+    drawing = wide.start_on_terminal(*words, columns=columns, NO_COLOR="1")
+    assert drawing.end() == 0
+    check_fits(plain(drawing.out), names, columns)
+
+
+def check_fits(lines: list[str], names: list[str], columns: int) -> None:
+    """Whole columns are left out, and the first is the last to be too wide."""
+    heads = re.split(" {2,}", lines[0].strip())
+    assert heads == [name for name in names if name in heads] and heads[0] == names[0]
+    assert len(heads) == 1 or max(map(len, lines)) <= columns
+
+
+@pytest.mark.parametrize("columns", [20, 30, 40, 80, 120])
+def test_ids_and_states_in_a_list_are_whole(wide: Any, columns: int) -> None:
+    lines = shown(wide.call("list", columns=columns))
+    (row,) = [line for line in lines if line.startswith("a-rather-long-id-x1")]
+    cells = re.split(" {2,}", row)
+    assert cells[0] == "a-rather-long-id-x1"
+    assert ("running" in cells) == ("STATE" in lines[0]) == (columns >= 30)
+    assert ("1 of 3" in row) == (columns >= 40)
+    assert ("NAME" in lines[0]) == (columns >= 80)
+
+
+def test_how_a_job_ended_outlives_its_state(wide: Any) -> None:
+    head, _, *lines = shown(wide.call("wait", "ended-1", columns=20))
+    assert head.split() == ["ID", "END"]
+    assert lines[0].startswith("ended-1  failed")
 
 
 def shown(done: Any) -> list[str]:
     assert "Traceback" not in done.stderr
-    text = re.sub("\x1b\\[[0-9;?]*[a-zA-Z]", "", done.stdout)
-    assert text
-    return [str(line) for line in text.splitlines()]
+    assert done.stdout
+    return plain(done.stdout)
+
+
+def plain(text: str) -> list[str]:
+    return re.sub("\x1b\\[[0-9;?]*[a-zA-Z]", "", text).splitlines()
 
 
 @pytest.mark.parametrize("words", [["top"], ["list", "-w"]])
 def test_pictures_are_drawn_on_a_very_narrow_terminal(wide: Any, words: list[str]) -> None:
-    drawing = wide.start_on_terminal(*words, COLUMNS="20", NO_COLOR="1")
+    drawing = wide.start_on_terminal(*words, columns=20, NO_COLOR="1")
     drawing.until("stuck3")
     drawing.press(b"\x03")
     assert drawing.end() == 130

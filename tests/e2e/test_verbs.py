@@ -497,12 +497,12 @@ def test_tables_break_no_id_in_80_columns(served: Any) -> None:
     job_ids = ["a-rather-long-one-" + "x" * 20, "b1"]
     for job_id in job_ids:
         start(served, job_id, "sleep", "1000", name="a name " * 5)
-    ended = served.start_on_terminal("cancel", *job_ids, COLUMNS="80", NO_COLOR="1")
+    ended = served.start_on_terminal("cancel", *job_ids, columns=80, NO_COLOR="1")
     assert ended.end() == 0
     for job_id in job_ids:
         (row,) = [line for line in ended.out.splitlines() if line.startswith(job_id)]
         assert "cooperative" in row and ("certain" in row or "best_effort" in row)
-    listed = served.start_on_terminal("list", COLUMNS="80", NO_COLOR="1")
+    listed = served.start_on_terminal("list", columns=80, NO_COLOR="1")
     assert listed.end() == 0
     for job_id in job_ids:
         (row,) = [line for line in listed.out.splitlines() if line.startswith(job_id)]
