@@ -5,8 +5,7 @@ from __future__ import annotations
 import select
 import socket
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, closing
 
 
 class Link:
@@ -174,10 +173,5 @@ class Frames:
         return 2 + more + size if len(self._bytes) >= 2 + more + size else 0
 
 
-@contextmanager
-def open_link(port: int) -> Iterator[Link]:
-    link = Link(port)
-    try:
-        yield link
-    finally:
-        link.close()
+def open_link(port: int) -> AbstractContextManager[Link]:
+    return closing(Link(port))

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import attrs
 
@@ -45,6 +46,15 @@ class Served:
     def environment(self) -> dict[str, str]:
         """For the programs that speak to it."""
         return {"TRIO_SUPERVISOR_URL": self.url, "TRIO_SUPERVISOR_TOKEN": self.token}
+
+    def call(self, method: str, /, **params: Any) -> Any:
+        """What somebody asks of it beside those programs; needs the PyPI package websockets."""
+        from websockets.sync.client import connect
+
+        request = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+        with connect(self.url, additional_headers=self.header) as socket:
+            socket.send(json.dumps(request))
+            return json.loads(socket.recv(PATIENCE))["result"]
 
 
 SERVE = ("-m", "supervisor", "serve", "--json", "--app", "foreign_jobs:registry")

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,6 @@ from foreign_pages import open_pages
 from foreign_server import HERE, PATIENCE, ROOT, Served, open_served
 
 pytest.importorskip("websockets", reason="the PyPI package websockets is not here")
-
-from websockets.sync.client import connect
 
 PAGE = ROOT / "docs" / "howto" / "other-languages.md"
 EVENTS = ["job.starting starting", "job.started running", "job.cancelling cancelling"]
@@ -105,13 +103,8 @@ class Terminal:
         self.process.communicate()
 
 
-@contextmanager
-def open_terminal(url: str) -> Iterator[Terminal]:
-    terminal = Terminal(url)
-    try:
-        yield terminal
-    finally:
-        terminal.close()
+def open_terminal(url: str) -> AbstractContextManager[Terminal]:
+    return closing(Terminal(url))
 
 
 def like(actual: Any, shown: Any) -> bool:
@@ -162,12 +155,6 @@ def python(script: str, server: Served, **variables: str) -> Iterator[subprocess
             process.kill()
 
 
-def call(server: Served, method: str, **params: Any) -> Any:
-    with connect(server.url, additional_headers=server.header) as socket:
-        socket.send(json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}))
-        return json.loads(socket.recv(PATIENCE))["result"]
-
-
 IMPATIENT = {"WEBSOCKETS_BACKOFF_INITIAL_DELAY": "0.1"}
 
 
@@ -180,7 +167,7 @@ def test_websockets_over_a_broken_link(fresh: Served) -> None:
         assert process.stdout is not None and process.stderr is not None
         said = [process.stdout.readline(), process.stdout.readline()]
         link.cut()
-        call(fresh, "job.cancel", job_id="from-python", wait="finished")
+        fresh.call("job.cancel", job_id="from-python", wait="finished")
         link.mend()
         rest, errors = process.communicate(timeout=PATIENCE)
         said += rest.splitlines(keepends=True)
@@ -199,7 +186,7 @@ def test_websockets_notices_a_lost_message(fresh: Served) -> None:
         assert process.stdout is not None
         said = [process.stdout.readline(), process.stdout.readline()]
         link.lose('"job.cancelling"')
-        call(fresh, "job.cancel", job_id="from-python", wait="finished")
+        fresh.call("job.cancel", job_id="from-python", wait="finished")
         rest, errors = process.communicate(timeout=PATIENCE)
         said += rest.splitlines(keepends=True)
         assert [int(line.split()[0]) for line in said] == [1, 2, 3, 4]
@@ -208,8 +195,8 @@ def test_websockets_notices_a_lost_message(fresh: Served) -> None:
 
 def test_websockets_and_a_job_that_had_ended(fresh: Served) -> None:
     job = {"name": "crawl", "args": {"site": "example.org"}, "job_id": "from-python"}
-    call(fresh, "job.start", **job)
-    call(fresh, "job.cancel", job_id="from-python", wait="finished")
+    fresh.call("job.start", **job)
+    fresh.call("job.cancel", job_id="from-python", wait="finished")
     with python(block("python", "websockets.asyncio"), fresh) as process:
         said, errors = process.communicate(timeout=PATIENCE)
         assert (process.returncode, errors) == (0, "")
@@ -219,7 +206,7 @@ def test_websockets_and_a_job_that_had_ended(fresh: Served) -> None:
 def test_a_job_that_had_ended_by_itself_has_no_certificate(fresh: Served) -> None:
     pytest.importorskip("jsonrpc_websocket", reason="jsonrpc-websocket is not here")
     script = short(block("python", "jsonrpc_websocket"))
-    call(fresh, "job.run", name="nap", args={"seconds": 0}, job_id="from-jsonrpc-websocket")
+    fresh.call("job.run", name="nap", args={"seconds": 0}, job_id="from-jsonrpc-websocket")
     with python(script, fresh) as process:
         assert process.communicate(timeout=PATIENCE) == ("", "")
         assert process.returncode == 0
@@ -276,7 +263,7 @@ def test_node_and_a_job_that_had_ended_by_itself(
     (tmp_path / "node_modules").symlink_to(HERE / "node_modules")
     script = tmp_path / "script.mjs"
     script.write_text(short(block("js", library)))
-    call(fresh, "job.run", name="nap", args={"seconds": 0}, job_id=job_id)
+    fresh.call("job.run", name="nap", args={"seconds": 0}, job_id=job_id)
     done = run_script(node, fresh, script)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[-1] == "proof: none, it had ended by itself"

@@ -7,10 +7,12 @@ attribute with the parameters of the notification of that name.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
+import foreign_asyncio
 import pytest
 from foreign_server import PATIENCE, Served
 
@@ -31,19 +33,7 @@ async def open_client(server: Served, headers: dict[str, str]) -> AsyncIterator[
     await reading
 
 
-def drive(
-    server: Served,
-    script: Callable[[Any], Awaitable[None]],
-    headers: dict[str, str] | None = None,
-) -> None:
-    """Run this with a client."""
-
-    async def bounded() -> None:
-        let_in = server.header if headers is None else headers
-        async with asyncio.timeout(PATIENCE), open_client(server, let_in) as client:
-            await script(client)
-
-    asyncio.run(bounded())
+drive = partial(foreign_asyncio.drive, open_client)
 
 
 def error_of(caught: pytest.ExceptionInfo[Exception]) -> tuple[int, str]:

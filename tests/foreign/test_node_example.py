@@ -10,16 +10,14 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import pytest
-from foreign_link import open_link
+from foreign_link import Link, open_link
 from foreign_node import environment, require_node
 from foreign_server import HERE, PATIENCE, ROOT, Served, open_program
 
 pytest.importorskip("websockets", reason="the PyPI package websockets is not here")
-
-from websockets.sync.client import connect
 
 PROGRAM = (str(HERE / "foreign_program.py"), "http://nowhere.example", "0.5")
 EXAMPLE = ROOT / "examples" / "node"
@@ -76,15 +74,20 @@ def watching(server: Served, *words: str, **variables: str) -> Iterator[Script]:
             process.kill()
 
 
-def call(server: Served, method: str, **params: Any) -> Any:
-    with connect(server.url, additional_headers=server.header) as socket:
-        socket.send(json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}))
-        return json.loads(socket.recv(PATIENCE))["result"]
-
-
 def gate(job_id: str) -> tuple[str, ...]:
     """What to run: a job that ends when its gate is opened, also when it is cancelled before."""
     return ("gate", json.dumps({"name": job_id}), job_id)
+
+
+@contextmanager
+def watching_over_a_link(server: Served, job_id: str) -> Iterator[tuple[Link, Script]]:
+    """The example, once it watches a job that runs."""
+    with (
+        open_link(server.port) as link,
+        watching(server, *gate(job_id), TRIO_SUPERVISOR_URL=link.url) as script,
+    ):
+        script.until("job.started")
+        yield link, script
 
 
 def types(said: str) -> list[str]:
@@ -92,15 +95,11 @@ def types(said: str) -> list[str]:
 
 
 def test_watches_over_a_broken_link(quick: Served, job_id: str) -> None:
-    with (
-        open_link(quick.port) as link,
-        watching(quick, *gate(job_id), TRIO_SUPERVISOR_URL=link.url) as script,
-    ):
-        script.until("job.started")
+    with watching_over_a_link(quick, job_id) as (link, script):
         link.cut()
         script.until("trying again", "err")
-        call(quick, "job.cancel", job_id=job_id)
-        call(quick, "job.run", name="open_gate", args={"name": job_id})
+        quick.call("job.cancel", job_id=job_id)
+        quick.call("job.run", name="open_gate", args={"name": job_id})
         link.mend()
         assert script.end() == 1
         assert types(script.said["out"]) == [
@@ -108,30 +107,22 @@ def test_watches_over_a_broken_link(quick: Served, job_id: str) -> None:
         ]  # fmt: skip
         assert script.said["out"].endswith("the job is cancelled\n")
         # It said `job.start` again, and that started nothing.
-        assert call(quick, "job.get", job_id=job_id)["job"]["attempt"] == 1
+        assert quick.call("job.get", job_id=job_id)["job"]["attempt"] == 1
 
 
 def test_notices_silence(quick: Served, job_id: str) -> None:
-    with (
-        open_link(quick.port) as link,
-        watching(quick, *gate(job_id), TRIO_SUPERVISOR_URL=link.url) as script,
-    ):
-        script.until("job.started")
+    with watching_over_a_link(quick, job_id) as (link, script):
         link.hush()
-        call(quick, "job.run", name="open_gate", args={"name": job_id})
+        quick.call("job.run", name="open_gate", args={"name": job_id})
         assert script.end() == 0
         assert types(script.said["out"]) == ["job.starting", "job.started", "job.finished"]
 
 
 def test_a_lost_message_is_noticed(quick: Served, job_id: str) -> None:
-    with (
-        open_link(quick.port) as link,
-        watching(quick, *gate(job_id), TRIO_SUPERVISOR_URL=link.url) as script,
-    ):
-        script.until("job.started")
+    with watching_over_a_link(quick, job_id) as (link, script):
         link.lose('"job.cancelling"')
-        call(quick, "job.cancel", job_id=job_id)
-        call(quick, "job.run", name="open_gate", args={"name": job_id})
+        quick.call("job.cancel", job_id=job_id)
+        quick.call("job.run", name="open_gate", args={"name": job_id})
         assert script.end() == 1
         assert link.losses() == 1
         assert types(script.said["out"]) == [
@@ -142,18 +133,16 @@ def test_a_lost_message_is_noticed(quick: Served, job_id: str) -> None:
 def test_a_server_started_anew_has_lost_the_job(quick: Served, job_id: str, tmp_path: Path) -> None:
     (tmp_path / "token").write_text(quick.token)
     with (
-        open_link(quick.port) as link,
-        watching(quick, *gate(job_id), TRIO_SUPERVISOR_URL=link.url) as script,
+        watching_over_a_link(quick, job_id) as (link, script),
         open_program(tmp_path, *PROGRAM) as successor,
     ):
-        script.until("job.started")
         link.cut()
         link.lead_to(successor.port)
         link.mend()
         script.until("another instance", "err")
         assert script.end() != 0
         # Nobody asked for the job to be run twice.
-        assert call(successor, "job.list")["jobs"] == []
+        assert successor.call("job.list")["jobs"] == []
 
 
 def test_ctrl_c_cancels_and_waits(quick: Served, job_id: str) -> None:
@@ -163,8 +152,8 @@ def test_ctrl_c_cancels_and_waits(quick: Served, job_id: str) -> None:
         script.process.send_signal(signal.SIGINT)
         script.until("job.cancelling")
         assert "cancelled" not in script.said["out"]
-        assert call(quick, "job.get", job_id=job_id)["job"]["reason"] == "Ctrl+C"
-        call(quick, "job.run", name="open_gate", args={"name": job_id})
+        assert quick.call("job.get", job_id=job_id)["job"]["reason"] == "Ctrl+C"
+        quick.call("job.run", name="open_gate", args={"name": job_id})
         assert script.end() == 1
         assert script.said["out"].endswith("job.finished: cancelled\nthe job is cancelled\n")
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
+import foreign_asyncio
 import pytest
 from foreign_server import PATIENCE, Served
 
@@ -54,19 +56,7 @@ async def open_client(server: Served, headers: dict[str, str]) -> AsyncIterator[
     assert client.complaints == []
 
 
-def drive(
-    server: Served,
-    script: Callable[[Client], Awaitable[None]],
-    headers: dict[str, str] | None = None,
-) -> None:
-    """Run this with a client."""
-
-    async def bounded() -> None:
-        let_in = server.header if headers is None else headers
-        async with asyncio.timeout(PATIENCE), open_client(server, let_in) as client:
-            await script(client)
-
-    asyncio.run(bounded())
+drive = partial(foreign_asyncio.drive, open_client)
 
 
 async def refused(call: Awaitable[Any]) -> tuple[int, str]:
