@@ -22,6 +22,7 @@ from supervisor import (
     Registry,
     Supervisor,
     Token,
+    current_job,
     open_supervisor,
 )
 from supervisor._client.connect import connect_with
@@ -64,17 +65,43 @@ class Changes(list[Connected | Disconnected]):
 # --- a real server ------------------------------------------------------------------------------
 
 
+def registry() -> Registry:
+    """Jobs to start by name."""
+    jobs = Registry()
+
+    @jobs.job
+    async def idle() -> None:
+        await trio.sleep_forever()
+
+    @jobs.job
+    async def talk(lines: int, pause: float = 0.0, burst: int = 1) -> None:
+        for number in range(lines):
+            current_job().log(f"line {number + 1}")
+            if number % burst == burst - 1:
+                await trio.sleep(pause)
+
+    return jobs
+
+
 class Site:
-    """A supervisor with a server whose connections can be cut."""
+    """A supervisor with a server whose connections can be cut.
+
+    Attributes:
+        down: nobody is at home.
+        successor: who takes new connections in its place.
+    """
 
     def __init__(self, sup: Supervisor, server: Server) -> None:
         self.sup = sup
         self.server = server
         self.streams: list[Stream] = []
         self.down = False
+        self.successor: Site | None = None
 
     async def dial(self) -> Stream:
         """A new connection."""
+        if self.successor is not None:
+            return await self.successor.dial()
         await trio.lowlevel.checkpoint()
         if self.down:
             raise OSError("nobody is at home")

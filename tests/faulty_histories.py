@@ -22,9 +22,8 @@ from histories import Attempt, Cancel, Command, History, NamedLink, Player, Reco
 from supervisor import Auth, ConnectionLost, Limits, Token
 from supervisor._client.client import Client
 from supervisor._client.connect import connect_with
-from supervisor._errors import JobIdConflict, JobNotFound, Overloaded, ShuttingDown, SupervisorError
+from supervisor._errors import JobIdConflict, ShuttingDown, SupervisorError
 from supervisor._model import (
-    CancelOutcome,
     CancelReply,
     Job,
     JobEvent,
@@ -214,17 +213,7 @@ class FaultyPlayer(Player):
         before = self.times_accepted(number)
         created: bool | None = None
         try:
-            handle = await self.control.start(
-                what,
-                args=args,
-                job_id=job_id,
-                grace=4.0,
-                notice=command.notice,
-                timeout=command.timeout,
-                id_conflict_policy=command.conflict,
-                id_reuse_policy=command.reuse,
-                if_remembered=command.remembered,
-            )
+            handle = await self.ask_to_start(command, what, args)
             created = handle.created
         except ConnectionLost:
             assert not is_safe(command), "a start that can be repeated was not"
@@ -268,26 +257,9 @@ class FaultyPlayer(Player):
     def was_doubled(self, number: int) -> bool:
         return any(params["args"]["number"] == number for params in self.doubled())
 
-    async def cancel_once(self, command: Cancel) -> CancelReply | None:
-        try:
-            reply = await self.control.cancel(
-                command.job_id,
-                grace=command.grace,
-                force=command.force,
-                attempt=command.attempt,
-                if_unknown=command.if_unknown,
-            )
-        except JobNotFound:
-            assert command.if_unknown == "error"
-            return None
-        except Overloaded:
-            assert command.if_unknown == "remember", "I9"
-            return None
-        if command.attempt is not None and reply.job is not None:
-            stale = reply.job.attempt != command.attempt
-            assert stale == (reply.outcome is CancelOutcome.STALE_ATTEMPT)
-        self.note(reply)
-        return reply
+    def check_full(self, command: Cancel) -> None:
+        # What an answer that was lost has left there is not known.
+        assert command.if_unknown == "remember", "I9"
 
     async def cancel_all(self, grace: float | None) -> None:
         # By a filter, which may meet other jobs the second time: it is not repeated.

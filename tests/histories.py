@@ -49,7 +49,7 @@ from supervisor._records import Exit, Exited, JobSpec, NeverStarted
 from supervisor._registry import Registry
 from supervisor._server import open_server
 from supervisor._supervisor import Supervisor
-from supervisor.abc import JobControl, JobSink, RunningJob
+from supervisor.abc import JobControl, JobHandle, JobSink, RunningJob
 from supervisor.launchers.function import FunctionLauncher
 from supervisor.stores.memory import MemoryStore
 
@@ -629,17 +629,7 @@ class Player:
         was_live = before is not None and not before.record.state.is_final
         what, args = self.link.what(work)
         try:
-            handle = await self.control.start(
-                what,
-                args=args,
-                job_id=job_id,
-                grace=4.0,
-                notice=command.notice,
-                timeout=command.timeout,
-                id_conflict_policy=command.conflict,
-                id_reuse_policy=command.reuse,
-                if_remembered=command.remembered,
-            )
+            handle = await self.ask_to_start(command, what, args)
         except (JobIdConflict, ShuttingDown):
             return
         if not handle.created:
@@ -655,6 +645,19 @@ class Player:
             self.ground.won.add((job_id, 1))
         elif not was_live and job.state is JobState.CANCELLED:
             assert job.cancel_requested, f"I9: {job} was born cancelled without a reason"
+
+    async def ask_to_start(self, command: Start, what: Any, args: Any) -> JobHandle:
+        return await self.control.start(
+            what,
+            args=args,
+            job_id=command.job_id,
+            grace=4.0,
+            notice=command.notice,
+            timeout=command.timeout,
+            id_conflict_policy=command.conflict,
+            id_reuse_policy=command.reuse,
+            if_remembered=command.remembered,
+        )
 
     async def cancel(self, command: Cancel) -> None:
         first = await self.cancel_once(command)
@@ -677,13 +680,17 @@ class Player:
             assert command.if_unknown == "error"
             return None
         except Overloaded:
-            assert len(self.living_tombstones()) >= TOMBSTONES, "I9"
+            self.check_full(command)
             return None
         if command.attempt is not None and reply.job is not None:
             stale = reply.job.attempt != command.attempt
             assert stale == (reply.outcome is CancelOutcome.STALE_ATTEMPT)
         self.note(reply)
         return reply
+
+    def check_full(self, command: Cancel) -> None:
+        """There was no room to remember this cancel."""
+        assert len(self.living_tombstones()) >= TOMBSTONES, "I9"
 
     def living_tombstones(self) -> list[str]:
         now = trio.current_time()

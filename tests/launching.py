@@ -169,6 +169,18 @@ class Attempt:
 
 
 @asynccontextmanager
+async def opened_with_a_job(
+    containment: str = "auto",
+) -> AsyncIterator[tuple[CommandLauncher, Attempt]]:
+    """A launcher, and a command of it that runs until it is ended."""
+    async with opened(containment) as launcher, trio.open_nursery() as nursery:
+        attempt = Attempt(launcher, ["sh", "-c", "echo up; sleep 1000"])
+        nursery.start_soon(attempt.run)
+        await attempt.sink.said(b"up")
+        yield launcher, attempt
+
+
+@asynccontextmanager
 async def opened(containment: str = "auto") -> AsyncIterator[CommandLauncher]:
     launcher = CommandLauncher(containment=containment)  # type: ignore[arg-type]
     with trio.fail_after(PATIENCE):

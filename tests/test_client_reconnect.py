@@ -19,6 +19,7 @@ from client_kit import (
     by_hand,
     job,
     open_site,
+    registry,
     run,
     serve_and_hang,
     started,
@@ -46,32 +47,12 @@ from supervisor import (
     Unauthenticated,
     UnknownJobName,
     VersionNotSupported,
-    current_job,
 )
 from supervisor._client.calls import SENT_AT_MOST, may_repeat
 from supervisor._client.channel import OVERLOADED_AT_MOST
 from supervisor._client.connect import connect_with
 
 LIST = {"jobs": [], "instance": "i", "seq": 4}
-
-
-def registry() -> Registry:
-    jobs = Registry()
-
-    @jobs.job
-    async def idle() -> None:
-        await trio.sleep_forever()
-
-    @jobs.job
-    async def talk(first: int, pause: float, then: int) -> None:
-        for number in range(first):
-            current_job().log(f"line {number + 1}")
-        await trio.sleep(pause)
-        for number in range(first, first + then):
-            current_job().log(f"line {number + 1}")
-        await trio.sleep(pause)
-
-    return jobs
 
 
 async def hang_up(peer: Peer) -> None:
@@ -913,24 +894,15 @@ def test_a_job_whose_server_was_replaced_does_not_run_a_second_time() -> None:
         runs.append(1)
 
     async def main() -> None:
+        async def start(client: Client) -> None:
+            with pytest.raises(ConnectionLost, match="replaced"):
+                await client.start("pay", job_id="invoice-7")
+
         async with open_site(jobs) as one, open_site(jobs) as other:
-            where = one
-
-            async def dial() -> trio.abc.Stream:
-                stream: trio.abc.Stream = await where.dial()
-                return stream
-
-            async def start(client: Client) -> None:
-                with pytest.raises(ConnectionLost, match="replaced"):
-                    await client.start("pay", job_id="invoice-7")
-
-            async with (
-                connect_with(dial, token="let-me-in", jitter=lambda: 0.5) as client,
-                trio.open_nursery() as nursery,
-            ):
+            async with one.connect() as client, trio.open_nursery() as nursery:
                 nursery.start_soon(start, client)
                 await until(lambda: one.sup.list_nowait().jobs)
-                where = other
+                one.successor = other
                 one.cut()
             await trio.sleep(1)
         assert runs == [1]
@@ -1482,18 +1454,12 @@ def test_who_is_cancelled_just_before_the_answer_is_read_leaves_no_watch_behind(
 def test_a_position_counts_in_the_history_that_is_named() -> None:
     async def main() -> None:
         async with open_site(registry()) as one, open_site(registry()) as other:
-            where = one
-
-            async def dial() -> trio.abc.Stream:
-                stream: trio.abc.Stream = await where.dial()
-                return stream
-
             await other.sup.start("idle")
-            async with connect_with(dial, token="let-me-in", jitter=lambda: 0.5) as client:
+            async with one.connect() as client:
                 page = await client.list()
                 async with client.watch(page.seq, instance=page.instance) as events:
                     assert events.instance == one.sup.instance
-                where = other
+                one.successor = other
                 one.cut()
                 await client.list()
                 with pytest.raises(ReplayGone):
@@ -1512,7 +1478,7 @@ def test_lines_of_an_outage_are_told_as_missed() -> None:
             site.connect() as client,
             client.watch(since=0, logs=True) as events,
         ):
-            await client.start("talk", args={"first": 3, "pause": 10, "then": 4}, job_id="a")
+            await client.start("talk", args={"lines": 6, "pause": 10, "burst": 3}, job_id="a")
             told: list[Any] = []
 
             async def read() -> None:
@@ -1533,7 +1499,7 @@ def test_lines_of_an_outage_are_told_as_missed() -> None:
                 site.cut()
                 await trio.sleep(8)
                 site.down = False
-            assert told == [1, 2, 3, (4, 7), "end"]
+            assert told == [1, 2, 3, (4, 6), "end"]
 
     run(main)
 
@@ -1595,6 +1561,41 @@ def test_the_counts_of_lines_come_page_by_page() -> None:
     run(main)
 
 
+def test_the_lines_of_many_jobs_are_asked_for_in_parts() -> None:
+    many = tuple(f"j{number}" for number in range(2500))
+
+    async def first(peer: Peer) -> None:
+        await peer.hello()
+        await peer.subscribed(0)
+
+    async def second(peer: Peer) -> None:
+        await peer.hello()
+        for times in range(2):
+            asked: list[str] = []
+            for _ in range(3):
+                request = await peer.request("job.list")
+                ids = request["params"]["job_ids"]
+                assert len(ids) <= request["params"]["limit"] <= 1000
+                asked += ids
+                missed = [job(id, log_lines=1) for id in ids if id in (many[0], many[-1])]
+                await peer.answer(request, {"jobs": missed, "instance": "i", "seq": 1})
+            assert sorted(asked) == sorted(many)
+            if times == 0:
+                await peer.subscribed(0)
+        await peer.idle()
+
+    async def main() -> None:
+        some = JobFilter(job_ids=many)
+        async with (
+            by_hand(first, second) as (client, _),
+            client.watch(logs=True, filter=some) as events,
+        ):
+            items = [await anext(events), await anext(events)]
+            assert items == [LogsLagged(job_id=id, from_n=1, to_n=1) for id in (many[0], many[-1])]
+
+    run(main)
+
+
 def test_the_lines_of_another_server_say_nothing() -> None:
     async def first(peer: Peer) -> None:
         await peer.hello()
@@ -1629,7 +1630,7 @@ def test_a_whole_job_in_an_outage_is_told_of() -> None:
             site.down = True
             site.cut()
             await trio.testing.wait_all_tasks_blocked()
-            await site.sup.start("talk", args={"first": 3, "pause": 0, "then": 0}, job_id="a")
+            await site.sup.start("talk", args={"lines": 3}, job_id="a")
             await site.sup.wait("a")
             site.down = False
             items = []
@@ -1745,7 +1746,7 @@ def test_a_busy_connection_keeps_its_counts() -> None:
         ):
             with trio.move_on_after(300):
                 while True:
-                    await client.start("talk", args={"first": 5, "pause": 1, "then": 5})
+                    await client.start("talk", args={"lines": 10, "pause": 1, "burst": 5})
                     await trio.sleep(3)
             assert len(site.streams) == 1
 
@@ -1900,34 +1901,31 @@ def test_an_interrupt_while_it_reconnects_comes_out() -> None:
 
 def test_a_job_that_is_gone_with_its_server_is_not_found() -> None:
     async def main() -> None:
-        async with open_site(registry()) as one, open_site(registry()) as other:
-            where = one
+        async with (
+            open_site(registry()) as one,
+            open_site(registry()) as other,
+            one.connect() as client,
+        ):
+            await client.start("idle", job_id="a")
+            page = await client.list(limit=1)
+            async with client.watch(since=0) as events, trio.open_nursery() as nursery:
 
-            async def dial() -> trio.abc.Stream:
-                stream: trio.abc.Stream = await where.dial()
-                return stream
+                async def wait() -> None:
+                    with pytest.raises(ConnectionLost, match="gone with it"):
+                        await client.wait("a")
+                    with pytest.raises(JobNotFound):
+                        await client.wait("a")
 
-            async with connect_with(dial, token="let-me-in", jitter=lambda: 0.5) as client:
-                await client.start("idle", job_id="a")
-                page = await client.list(limit=1)
-                async with client.watch(since=0) as events, trio.open_nursery() as nursery:
-
-                    async def wait() -> None:
-                        with pytest.raises(ConnectionLost, match="gone with it"):
-                            await client.wait("a")
-                        with pytest.raises(JobNotFound):
-                            await client.wait("a")
-
-                    nursery.start_soon(wait)
-                    await trio.testing.wait_all_tasks_blocked()
-                    where = other
-                    one.cut()
-                    items = [await anext(events)]
-                    while not isinstance(items[-1], EventsLost):
-                        items.append(await anext(events))
-                assert items[-1].instance == client.instance == other.sup.instance
-                cursor = f"{page.instance}.1.1"
-                with pytest.raises(InvalidArguments, match="cursor"):
-                    await client.list(cursor=cursor)
+                nursery.start_soon(wait)
+                await trio.testing.wait_all_tasks_blocked()
+                one.successor = other
+                one.cut()
+                items = [await anext(events)]
+                while not isinstance(items[-1], EventsLost):
+                    items.append(await anext(events))
+            assert items[-1].instance == client.instance == other.sup.instance
+            cursor = f"{page.instance}.1.1"
+            with pytest.raises(InvalidArguments, match="cursor"):
+                await client.list(cursor=cursor)
 
     run(main)

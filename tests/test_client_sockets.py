@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import trio
-from client_kit import Changes
+from client_kit import Changes, registry
 
 import supervisor
 from supervisor import (
@@ -19,31 +19,13 @@ from supervisor import (
     EventsLost,
     JobEvent,
     LogEntry,
-    Registry,
     Token,
-    current_job,
     open_supervisor,
 )
 
 SECRET = "let-me-in"
 AUTH = Auth([Token("tester", SECRET)])
 PATIENCE = 20.0
-
-
-def registry() -> Registry:
-    jobs = Registry()
-
-    @jobs.job
-    async def idle() -> None:
-        await trio.sleep_forever()
-
-    @jobs.job
-    async def talk(lines: int, pause: float) -> None:
-        for number in range(lines):
-            current_job().log(f"line {number + 1}")
-            await trio.sleep(pause)
-
-    return jobs
 
 
 class Between:

@@ -31,6 +31,7 @@ from launching import (
     needs_cgroup2,
     open_fds,
     opened,
+    opened_with_a_job,
     run,
     tree,
     unique,
@@ -926,10 +927,7 @@ def test_the_longest_commands_that_there_are_are_not_refused() -> None:
 async def test_a_name_of_any_length_is_the_trouble_of_its_own_command(
     containment: str, length: int
 ) -> None:
-    async with opened(containment) as launcher, trio.open_nursery() as nursery:
-        other = Attempt(launcher, ["sh", "-c", "echo up; sleep 1000"])
-        nursery.start_soon(other.run)
-        await other.sink.said(b"up")
+    async with opened_with_a_job(containment) as (launcher, other):
         helper = helper_of(launcher).pid
         by_name, _ = await run(launcher, "x" * length, env={"PATH": "/bin:" + "y" * length})
         by_path, _ = await run(launcher, "/" + "x" * length)
@@ -959,10 +957,7 @@ async def test_whatever_goes_wrong_in_the_helper_is_the_trouble_of_one_command(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     real = CommandAttempt._request
-    async with opened(containment) as launcher, trio.open_nursery() as nursery:
-        other = Attempt(launcher, ["sh", "-c", "echo up; sleep 1000"])
-        nursery.start_soon(other.run)
-        await other.sink.said(b"up")
+    async with opened_with_a_job(containment) as (launcher, other):
         helper = helper_of(launcher).pid
         with monkeypatch.context() as patch:
             patch.setattr(CommandAttempt, "_request", lambda *args: request_of(real(*args)))
@@ -1006,10 +1001,7 @@ async def test_a_helper_that_makes_no_sense_is_replaced(
     containment: str, answer: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = marshal.loads
-    async with opened(containment) as launcher, trio.open_nursery() as nursery:
-        attempt = Attempt(launcher, ["sh", "-c", "echo up; sleep 1000"])
-        nursery.start_soon(attempt.run)
-        await attempt.sink.said(b"up")
+    async with opened_with_a_job(containment) as (launcher, attempt):
         first = helper_of(launcher).pid
         with monkeypatch.context() as patch:
             patch.setattr("supervisor.launchers._spawner.marshal.loads", lambda _: real(answer))
@@ -1050,10 +1042,7 @@ async def test_a_helper_that_cannot_be_told_to_kill_is_killed(
     async def fail(*args: object) -> None:
         raise OSError(errno.ENOBUFS, "no buffers")
 
-    async with opened("process_group") as launcher, trio.open_nursery() as nursery:
-        attempt = Attempt(launcher, ["sh", "-c", "echo up; sleep 1000"])
-        nursery.start_soon(attempt.run)
-        await attempt.sink.said(b"up")
+    async with opened_with_a_job("process_group") as (_, attempt):
         with monkeypatch.context() as patch:
             patch.setattr(Helper, "_send_nowait", lambda *_: False)
             patch.setattr(Helper, "_send", fail)

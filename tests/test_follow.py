@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
-from client_kit import Peer, by_hand, job, line, open_site, run, subscribed
+from client_kit import Peer, by_hand, job, line, open_site, registry, run, subscribed
 from controls import KINDS, open_control
 
 from supervisor import (
@@ -17,25 +17,9 @@ from supervisor import (
     JobState,
     LogEntry,
     LogsLagged,
-    Registry,
-    current_job,
 )
-from supervisor._client.connect import connect_with
 from supervisor._watch import LINES_BEHIND
 from supervisor.stores._logs import LINES_PER_JOB
-
-
-def registry() -> Registry:
-    jobs = Registry()
-
-    @jobs.job
-    async def talk(lines: int, pause: float = 0.0, burst: int = 1) -> None:
-        for number in range(lines):
-            current_job().log(f"line {number + 1}")
-            if number % burst == burst - 1:
-                await trio.sleep(pause)
-
-    return jobs
 
 
 async def short(lines: AsyncIterator[LogEntry | LogsLagged]) -> list[Any]:
@@ -274,21 +258,18 @@ def test_an_end_among_lost_events_is_found() -> None:
 
 def test_a_job_of_a_server_that_was_replaced_is_not_found() -> None:
     async def main() -> None:
-        async with open_site(registry()) as one, open_site(registry()) as other:
-            where = one
-
-            async def dial() -> trio.abc.Stream:
-                stream: trio.abc.Stream = await where.dial()
-                return stream
-
-            async with connect_with(dial, token="let-me-in", jitter=lambda: 0.5) as client:
-                await client.start("talk", args={"lines": 9, "pause": 9.0}, job_id="a")
-                with pytest.raises(JobNotFound):
-                    async with client.follow_logs("a") as lines:
-                        await anext(lines)
-                        where = other
-                        one.cut()
-                        await short(lines)
+        async with (
+            open_site(registry()) as one,
+            open_site(registry()) as other,
+            one.connect() as client,
+        ):
+            await client.start("talk", args={"lines": 9, "pause": 9.0}, job_id="a")
+            with pytest.raises(JobNotFound):
+                async with client.follow_logs("a") as lines:
+                    await anext(lines)
+                    one.successor = other
+                    one.cut()
+                    await short(lines)
 
     run(main)
 

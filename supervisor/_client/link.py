@@ -435,8 +435,10 @@ class Link:
             self._channel.end_watch(watch, error)
 
     def _count_lines(self, watch: RemoteWatch) -> None:
-        if jobs := watch.open_jobs()[-LIST_LIMIT:]:
-            self._list_lines(watch, {"job_ids": jobs, "limit": LIST_LIMIT}, LIST_LIMIT)
+        jobs = watch.open_jobs()
+        for first in range(0, len(jobs), LIST_LIMIT):
+            some = jobs[first : first + LIST_LIMIT]
+            self._list_lines(watch, {"job_ids": some, "limit": LIST_LIMIT}, LIST_LIMIT)
 
     def _list_lines(self, watch: RemoteWatch, params: dict[str, Any], pages: int) -> None:
         instance = watch.instance
