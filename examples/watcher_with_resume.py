@@ -32,17 +32,17 @@ def save(file: Path, instance: str, seq: int) -> None:
     draft.replace(file)
 
 
-async def begin(client: supervisor.Client, file: Path) -> int:
+async def begin(client: supervisor.Client, file: Path) -> tuple[str, int]:
     """The position to watch from; if it is not the one we were at, say what there is now."""
     before = load(file)
     if before is not None and before[0] == client.instance:
-        return before[1]
+        return before
     if before is not None:
         say(f"events after {before[1]} were lost: this is another server")
     return await look(client, file)
 
 
-async def look(client: supervisor.Client, file: Path) -> int:
+async def look(client: supervisor.Client, file: Path) -> tuple[str, int]:
     """Say how jobs are; the position of that."""
     cursor = None
     while True:
@@ -52,18 +52,18 @@ async def look(client: supervisor.Client, file: Path) -> int:
         cursor = page.next_cursor
         if cursor is None:
             save(file, page.instance, page.seq)
-            return page.seq
+            return page.instance, page.seq
 
 
 async def watch(client: supervisor.Client, file: Path) -> None:
     try:
-        since = await begin(client, file)
-        async with client.watch(since) as events:
+        instance, since = await begin(client, file)
+        async with client.watch(since, instance=instance) as events:
             say(f"watching from {since}")
             async for item in events:
                 if isinstance(item, supervisor.EventsLost):
                     say(f"events after {item.after_seq} were lost")
-                    since = await look(client, file)
+                    _, since = await look(client, file)
                 elif isinstance(item, supervisor.JobEvent) and item.seq > since:
                     if item.type == "job.finished":
                         say(f"{item.job_id} has {item.state}")

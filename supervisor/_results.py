@@ -160,7 +160,9 @@ class CancelEntry:
     """What became of one job of a bulk cancel: one of the two.
 
     Args:
-        result: as `job.cancel` answers; without the records where there are very many.
+        result: as `job.cancel` answers. Where there are more than 1000, without the records; with
+            `wait: "finished"`, though, a job that has not ended has its record, without labels,
+            command, reason, progress and error.
         error: why it was not cancelled.
     """
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from supervisor._methods import METHODS, NOTIFICATIONS, Scope, parse_params
 from supervisor._openrpc import document
 from supervisor._server import Limits
+from supervisor._server.dispatch import WHOLE_ENTRIES
 from supervisor._wire import CODES, SUBPROTOCOL
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -83,6 +84,24 @@ def test_every_close_code_is_in_the_guide() -> None:
     codes = set(re.findall(r"\b(10[01]\d|44\d\d)(?=, [\"r])", source))
     assert {"1001", "1013", "4401"} <= codes
     assert [code for code in sorted(codes) if f"| {code} |" not in GUIDE] == []
+
+
+def test_the_guide_says_what_a_start_is_refused_with() -> None:
+    kinds = METHODS["job.start"].errors
+    assert "job_id_conflict" in kinds
+    assert [kind for kind in kinds if f"\n| `{kind}` |" not in GUIDE] == []
+
+
+def test_the_guide_says_when_not_to_come_back() -> None:
+    (taken_over,) = re.findall(r"^\| 1008 \|.*", GUIDE, re.MULTILINE)
+    assert "`resume_token`" in taken_over and "do not come back" in taken_over
+    (again,) = re.findall(r"^3\. send again .*", GUIDE, re.MULTILINE)
+    assert "At another `instance` send none" in again
+
+
+def test_the_guide_says_how_many_answers_of_a_bulk_cancel_are_whole() -> None:
+    assert f"more than {WHOLE_ENTRIES} results" in GUIDE
+    assert f"more than {WHOLE_ENTRIES}," in REFERENCE
 
 
 def test_the_messages_in_the_guide_are_good() -> None:

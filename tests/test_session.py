@@ -739,6 +739,37 @@ def test_a_large_bulk_answer_leaves_the_records_out(monkeypatch: pytest.MonkeyPa
     run(main)
 
 
+def test_a_large_bulk_answer_tells_what_is_gone_from_what_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(dispatch, "WHOLE_ENTRIES", 2)
+    large = {f"label-{n}": "x" * 4096 for n in range(64)}
+
+    async def main() -> None:
+        async with open_world() as world, open_peer(world) as peer:
+            jobs = [{"name": "nap", "job_id": f"nap-{n}"} for n in range(2)]
+            slow = {"name": "stubborn", "args": {"seconds": 900}, "labels": large}
+            jobs += [{**slow, "job_id": f"slow-{n}"} for n in range(2)]
+            await peer.call("job.start_many", jobs=jobs)
+            asked = {"filter": {}, "wait": "finished", "grace": 1}
+            results = (await peer.call("job.cancel_many", timeout=0.5, **asked))["results"]
+            assert [_gone_or_state(each["result"]) for each in results] == [
+                ("nap-0", "gone"), ("nap-1", "gone"),
+                ("slow-0", "cancelling"), ("slow-1", "cancelling"),
+            ]  # fmt: skip
+            assert all(len(json.dumps(each)) < 1000 for each in results)
+            # What holds up a stuck job is told, too.
+            results = (await peer.call("job.cancel_many", timeout=60, **asked))["results"]
+            assert [_gone_or_state(each["result"])[1] for each in results] == ["stuck", "stuck"]
+            assert all("why" in each["result"]["job"] for each in results)
+
+    run(main)
+
+
+def _gone_or_state(reply: dict[str, Any]) -> tuple[str, str]:
+    return reply["job_id"], reply["job"]["state"] if "job" in reply else "gone"
+
+
 # --- look ----------------------------------------------------------------------------------------
 
 

@@ -65,7 +65,11 @@ PAGE_BYTES = 4 * 1024 * 1024
 """A page of a list is cut short rather than grow larger than this."""
 
 WHOLE_ENTRIES = 1000
-"""Up to so many answers of one bulk cancel carry the whole record; beyond, `job.get` has it."""
+"""Up to so many answers of one bulk cancel carry the whole record; beyond, `job.get` has it.
+
+Who waited must still be able to tell what is gone from what is not: of a job that has not ended,
+the answer keeps the record, without what may be large.
+"""
 
 OK: Final = to_wire(Ack())
 
@@ -278,20 +282,28 @@ def job_cancel_many(session: Session, params: CancelManyParams) -> Any:
         barrier.set()
         with trio.CancelScope(shield=not waits):
             replies = await session.sup.cancelled(asked, wait=params.wait, timeout=params.timeout)
-        return await bulk.do(_cancel_entries(replies))
+        return await bulk.do(_cancel_entries(replies, waited=waits))
 
     return Later(run, barrier=barrier, interrupt=lambda: not waits)
 
 
-def _cancel_entries(replies: Sequence[CancelReply | SupervisorError]) -> Work:
+def _cancel_entries(replies: Sequence[CancelReply | SupervisorError], *, waited: bool) -> Work:
     entries: list[bytes] = []
     whole = len(replies) <= WHOLE_ENTRIES
     for reply in replies:
         if isinstance(reply, CancelReply) and not whole:
-            reply = attrs.evolve(reply, job=None, first_request=None, certificate=None)
+            job = _in_brief(reply.job) if waited else None
+            reply = attrs.evolve(reply, job=job, first_request=None, certificate=None)
         entries.append(json_bytes(entry_to_wire(reply)))
         yield
     return _entries(entries)
+
+
+def _in_brief(job: Job | None) -> Job | None:
+    """Where a job is that has not ended; None if it has."""
+    if job is None or job.state.is_final:
+        return None
+    return attrs.evolve(job, labels={}, command=None, reason=None, progress=None, error=None)
 
 
 # --- look ----------------------------------------------------------------------------------------
@@ -321,7 +333,8 @@ async def _answer(session: Session, call: Call, result: Any, job: Job | None) ->
         return to_wire(result)
     async with session.room_for_large():
         async with session.bulk.turn():
-            raw = msgspec.Raw(json_bytes(to_wire(result)))
+            wire = session.server.verdicts.job_to_wire(job)
+            raw = msgspec.Raw(json_bytes(to_wire(attrs.evolve(result, job=None)) | {"job": wire}))
         call.answer(raw)
     return None  # it is answered
 
@@ -358,9 +371,10 @@ def job_wait(session: Session, params: WaitParams) -> Any:
 
 def job_list(session: Session, params: ListParams) -> Any:
     jobs = _Pieces()
+    verdicts = session.server.verdicts
 
     def fits(job: Job) -> bool:
-        return jobs.add(json_bytes(job_to_wire(job, result_limit=RESULT_LIMIT_IN_LISTS)))
+        return jobs.add(json_bytes(verdicts.job_to_wire(job, result_limit=RESULT_LIMIT_IN_LISTS)))
 
     def work() -> Work:
         page = yield from session.sup.list_steps(
@@ -434,9 +448,7 @@ def events_subscribe(session: Session, params: SubscribeParams) -> Any:
 
     async def run(call: Call) -> Any:
         try:
-            await subscription.run(
-                sup, session.server.fanout, session.bulk, call.answer_first
-            )
+            await subscription.run(sup, session.server.fanout, session.bulk, call.answer_first)
         except (ReplayGone, *CONTAINED):
             if not call.answered:
                 raise

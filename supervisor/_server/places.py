@@ -182,6 +182,4 @@ class UnixPlace:
 
 def _unix_address(path: str) -> UnixAddress:
     # A colon would end the path.
-    return UnixAddress(
-        path, f"ws+unix://{quote(path)}:/ws", f"http+unix://{quote(path, safe='')}"
-    )
+    return UnixAddress(path, f"ws+unix://{quote(path)}:/ws", f"http+unix://{quote(path, safe='')}")

@@ -27,6 +27,7 @@ from .session import Session
 from .stream import OutboxStream
 from .tls import shake_hands
 from .turnstile import Turnstile
+from .verdicts import Verdicts
 
 if TYPE_CHECKING:
     from .._supervisor import Supervisor
@@ -56,6 +57,7 @@ class Server:
         lingering: the jobs whose client may come back.
         fanout: passes the events on.
         turnstile: where the bulk work of all sessions waits for its turn.
+        verdicts: why the results of some jobs cannot be sent.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class Server:
         self.lingering = Lingering(sup, background, limits.linger_seconds)
         self.fanout = Fanout(limits.bookmark_seconds)
         self.turnstile = Turnstile()
+        self.verdicts = Verdicts()
         self._streams: set[OutboxStream] = set()
         self._strangers: dict[OutboxStream, None] = {}  # the oldest first
         self._one_left = trio.Event()

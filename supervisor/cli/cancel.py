@@ -29,6 +29,11 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 LIVE = [str(state) for state in JobState if not state.is_final]
+FAREWELL = (
+    "a cancel that has reached the server goes on; trio-supervisor list shows which jobs are "
+    "cancelling, and which are not"
+)
+"""For whoever leaves early: perhaps before the request was on its way."""
 SHOWN = 5
 """Jobs that are shown before it is asked whether all of them are meant."""
 
@@ -101,8 +106,7 @@ def command(
         print_answers(answers, as_json, bulk=not job_ids)
         return code_of(answers, wanted)
 
-    look = "trio-supervisor list shows how far it is"
-    return ask_server(where, ask, farewell=lambda: f"what was asked for goes on; {look}")
+    return ask_server(where, ask, farewell=lambda: FAREWELL)
 
 
 def _check_words(

@@ -143,10 +143,12 @@ async def _past(client: Client, wanted: Wanted, as_json: bool) -> None:
     from .streams import open_streams
 
     meant = await _meant(client, wanted.filter)
-    head = (await client.list(limit=1)).seq
+    page = await client.list(limit=1)
+    head = page.seq
     # Nothing tells a filtered watch that it has seen all there was: this one is not filtered.
     everything = attrs.evolve(wanted, filter=JobFilter())
-    async with open_streams() as streams, _open_watch(client, everything, head) as events:
+    watch = _open_watch(client, everything, head, instance=page.instance)
+    async with open_streams() as streams, watch as events:
         lines = EventLines(streams, as_json)
         if events.from_seq >= head:
             return
@@ -178,8 +180,9 @@ async def _meant(control: JobControl, filter: JobFilter) -> Collection[str] | No
 async def _follow(client: Client, wanted: Wanted, as_json: bool) -> None:
     from .streams import open_streams
 
-    head = (await client.list(limit=1)).seq
-    async with open_streams() as streams, _open_watch(client, wanted, head) as events:
+    page = await client.list(limit=1)
+    watch = _open_watch(client, wanted, page.seq, instance=page.instance)
+    async with open_streams() as streams, watch as events:
         if is_terminal(sys.stderr):
             say("watching; Ctrl+C leaves, and the jobs go on")
         lines = EventLines(streams, as_json)
@@ -190,26 +193,41 @@ async def _follow(client: Client, wanted: Wanted, as_json: bool) -> None:
 
 @asynccontextmanager
 async def _open_watch(
-    control: JobControl, wanted: Wanted, head: int
+    control: JobControl, wanted: Wanted, head: int, *, instance: str | None = None
 ) -> AsyncIterator[JobWatch]:
     """A watch from where it was wanted, or from the oldest event that is kept.
 
+    Args:
+        control: what has the events.
+        wanted: which of them.
+        head: the position of the newest event.
+        instance: the history that these positions count in; None: the present one.
+
     Raises:
         CliError: that position is yet to come.
+        ReplayGone: there is another history now, or what was kept is gone.
     """
     since = None if wanted.now else wanted.since or 0
     if since is not None and since > head:
         raise usage_error(f"--since {since}: the newest event is number {head}")
     async with AsyncExitStack() as stack:
-        yield await _enter(stack, control, wanted, since)
+        yield await _enter(stack, control, wanted, since, instance)
 
 
 async def _enter(
-    stack: AsyncExitStack, control: JobControl, wanted: Wanted, since: int | None
+    stack: AsyncExitStack,
+    control: JobControl,
+    wanted: Wanted,
+    since: int | None,
+    instance: str | None,
 ) -> JobWatch:
     while True:
         watch = control.watch(
-            since, filter=wanted.filter, logs=wanted.logs, progress=wanted.progress
+            since,
+            instance=instance,
+            filter=wanted.filter,
+            logs=wanted.logs,
+            progress=wanted.progress,
         )
         try:
             return await stack.enter_async_context(watch)

@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 
 __all__ = ["command"]
 
+FAREWELL = (
+    "if the server has been asked, it goes on to end its jobs, and leaves; trio-supervisor list "
+    "shows what still runs"
+)
+"""For whoever leaves early: perhaps before the question was on its way."""
+
 LIVE = tuple(state for state in JobState if not state.is_final)
 
 
@@ -68,7 +74,7 @@ def command(
         _tell(as_json, f"the server takes no new jobs, {jobs}, and leaves")
         return 0
 
-    return trio.run(until_stopped, end, lambda: "the server goes on to end its jobs, and leaves")
+    return trio.run(until_stopped, end, lambda: FAREWELL)
 
 
 def _tell(as_json: bool, words: str) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import signal
+import socket
+from collections.abc import Sequence
 from typing import Any
 
 import attrs
@@ -82,6 +85,30 @@ def test_on_a_terminal_it_is_asked(three: Any) -> None:
     assert agreed.end() == 0
     # What came after the question was not asked for.
     assert three.live() == {three.ids[2], f"{three.ids[0]}-late"}
+
+
+@pytest.mark.parametrize(
+    ("verb", "told"),
+    [
+        (("cancel", "j1"), "a cancel that has reached the server goes on; trio-supervisor list"),
+        (("shutdown",), "if the server has been asked, it goes on to end its jobs, and leaves"),
+    ],
+)
+def test_who_leaves_before_it_was_asked_is_told_nothing_untrue(
+    common: Any, verb: Sequence[str], told: str
+) -> None:
+    (common.directory / "token").write_text("secret\n")
+    (common.directory / "token").chmod(0o600)
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        url = f"ws://127.0.0.1:{mute.getsockname()[1]}/ws"
+        asking = common.start(*verb, "--url", url, "--token-file", "token")
+        mute.settimeout(30)
+        here, _ = mute.accept()
+        with here:
+            asking.signal(signal.SIGINT)
+            assert asking.end() == 130
+    assert asking.err.count("\n") == 1
+    assert told in asking.err
 
 
 @pytest.mark.parametrize(
