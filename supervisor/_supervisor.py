@@ -460,16 +460,25 @@ class Supervisor(JobControl):
                     await entry.wait_changed()
         return Asked(asked.outcome, entry, entry.record, asked.seq, asked.successor_dropped)
 
-    async def when_gone(self, reply: CancelReply, timeout: float | None = None) -> CancelReply:
-        """The reply to a cancel once its job is final or stuck, or after `timeout` seconds."""
+    def when_gone(
+        self, reply: CancelReply, timeout: float | None = None
+    ) -> Callable[[], Awaitable[CancelReply]]:
+        """Waits until the job of a reply given just now is final or stuck, at most `timeout` s.
+
+        Looked up at once: when the waiting begins, another attempt may have the id.
+        """
         seconds = _or_forever(timeout)
         known = self._ledger.find(reply.job_id)
-        job = reply.job
-        if known is None or job is None or known.record.attempt != job.attempt:
-            await trio.lowlevel.checkpoint()
-            return reply
-        asked = Asked(reply.outcome, known, known.record, reply.seq, reply.successor_dropped)
-        return await self._answer(asked, "finished", seconds)
+
+        async def waiting() -> CancelReply:
+            job = reply.job
+            if known is None or job is None or reply.outcome is CancelOutcome.STALE_ATTEMPT:
+                await trio.lowlevel.checkpoint()
+                return reply
+            asked = Asked(reply.outcome, known, known.record, reply.seq, reply.successor_dropped)
+            return await self._answer(asked, "finished", seconds)
+
+        return waiting
 
     def cancel_nowait(
         self,

@@ -972,3 +972,18 @@ def test_a_cause_is_on_record() -> None:
         assert job.certificate.first_request.requester == "session 7"
 
     run(main)
+
+
+def test_who_waits_for_an_end_is_not_told_of_another_attempt() -> None:
+    async def main() -> None:
+        async with open_sup() as sup:
+            await sup.start(forever, job_id="a")
+            await settle()
+            waiting = sup.when_gone(sup.cancel_nowait("a"))
+            await settle()
+            await sup.start(forever, job_id="a")
+            gone = await waiting()
+            assert gone.job is not None
+            assert (gone.job.attempt, gone.job.state) == (1, JobState.CANCELLED)
+
+    run(main)

@@ -11,7 +11,7 @@ import pytest
 import trio
 from fakes import at, forever, make_spec, run, settle
 
-from supervisor._records import Exit, LetThrough, Raised, Returned
+from supervisor._records import Exit, LetThrough, NeverStarted, Raised, Returned
 from supervisor.abc import RunningJob
 from supervisor.launchers.function import FunctionLauncher
 
@@ -136,6 +136,25 @@ def test_preparing_has_no_effect() -> None:
 
     _, sink = prepared(body)
     assert (entered, sink.starts) == ([], 0)
+
+
+@pytest.mark.parametrize("stop", [lambda it: it.cancel(None), lambda it: it.kill()])
+def test_a_body_that_was_stopped_before_is_not_entered(
+    stop: Callable[[RunningJob], None],
+) -> None:
+    entered: list[int] = []
+
+    async def body() -> None:
+        entered.append(1)
+
+    async def main() -> None:
+        running, sink = prepared(body)
+        stop(running)
+        exit = await exit_of(running)
+        assert isinstance(exit, NeverStarted)
+        assert (entered, sink.starts) == ([], 0)
+
+    run(main)
 
 
 def test_it_says_once_that_the_body_begins() -> None:

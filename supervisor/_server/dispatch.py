@@ -245,9 +245,10 @@ def job_cancel(session: Session, params: CancelParams) -> Any:
     )
     if params.wait == "accepted" or _is_settled(reply.job):
         return _answered(session, reply, reply.job)
+    when_gone = session.sup.when_gone(reply, params.timeout)
 
     async def run(call: Call) -> Any:
-        gone = await session.sup.when_gone(reply, params.timeout)
+        gone = await when_gone()
         return await _answer(session, call, gone, gone.job)
 
     return Later(run)

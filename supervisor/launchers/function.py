@@ -17,8 +17,9 @@ from typing import Any, ClassVar
 import trio
 
 from .._failure import error_info
+from .._lifecycle import NEVER_STARTED
 from .._model import Proof
-from .._records import Exit, JobSpec, LetThrough, Raised, Returned
+from .._records import Exit, JobSpec, LetThrough, NeverStarted, Raised, Returned
 from ..abc import JobSink, Launcher, RunningJob
 
 __all__ = ["FunctionLauncher"]
@@ -74,6 +75,8 @@ class _RunningFunction(RunningJob):
     async def run(self) -> Exit:
         # The outcome is recorded inside the scope: if the body returned although it was
         # cancelled, `cancelled_caught` alone would not tell.
+        if self._scope.cancel_called:  # a body without a checkpoint would run to its end
+            return NeverStarted(None, NEVER_STARTED)
         exit: Exit = LET_THROUGH
         self._task = trio.lowlevel.current_task()
         try:
