@@ -528,7 +528,8 @@ class CancelReply:
 
     Args:
         outcome: what this request did.
-        job: the record at the moment of answering; None for an id nobody knows.
+        job: the record at the moment of answering; None for an id nobody knows, and where it was
+            left out of an answer about very many.
         job_id: the id that was named.
         seq: the supervisor's event position when it was accepted.
         first_request: the request that began the stop.

@@ -20,6 +20,7 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from typing import Any, overload
 
 import msgspec
@@ -467,18 +468,9 @@ class Supervisor(JobControl):
 
         Looked up at once: when the waiting begins, another attempt may have the id.
         """
-        seconds = _or_forever(timeout)
-        known = self._ledger.find(reply.job_id)
-
-        async def waiting() -> CancelReply:
-            job = reply.job
-            if known is None or job is None or reply.outcome is CancelOutcome.STALE_ATTEMPT:
-                await trio.lowlevel.checkpoint()
-                return reply
-            asked = Asked(reply.outcome, known, known.record, reply.seq, reply.successor_dropped)
-            return await self._answer(asked, "finished", seconds)
-
-        return waiting
+        known = self._ledger.stored(reply.job_id)
+        asked = Asked(reply.outcome, known, known.record, reply.seq, reply.successor_dropped)
+        return partial(self._answer, asked, "finished", _or_forever(timeout))
 
     def cancel_nowait(
         self,

@@ -60,6 +60,9 @@ Id: TypeAlias = int | str
 ID_LENGTH: Final = 256
 """Characters in a string id; both sides keep the ids that are in flight."""
 
+RESUMED_ELSEWHERE: Final = (1008, "resumed by another connection")
+"""The code and the reason with which a session is closed that another connection has resumed."""
+
 SECOND_LOOK: Final = 64 * 1024
 """Bytes of a message up to which a fault in it is looked for at length."""
 

@@ -431,7 +431,11 @@ class JobControl(ABC):
         wait: str = "accepted",
         timeout: float | None = None,
     ) -> Sequence[CancelReply | SupervisorError]:
-        """Cancel every live job that the filter means, and every id it names; one answer each."""
+        """Cancel every live job that the filter means, and every id it names; one answer each.
+
+        Over the wire, more than 1000 answers come without `job`, `first_request` and `certificate`;
+        with `wait="finished"` a job that has not ended keeps a short `job`.
+        """
 
     @abstractmethod
     async def wait(self, job_id: str, timeout: float | None = None) -> Job:

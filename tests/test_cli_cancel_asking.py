@@ -57,13 +57,14 @@ class FakeControl:
         await trio.lowlevel.checkpoint()
         self.asked.append((filter, options))
         ids = filter.job_ids if filter.job_ids is not None else [*self.jobs]
-        return [self._many(job_id) for job_id in ids]
+        return [self._many(job_id, options["wait"] == "finished") for job_id in ids]
 
-    def _many(self, job_id: str) -> CancelReply | SupervisorError:
+    def _many(self, job_id: str, waits: bool) -> CancelReply | SupervisorError:
         if job_id not in self.jobs:
             return JobNotFound(f"no job {job_id}")
         reply = self._reply(job_id)
-        return attrs.evolve(reply, job=None) if self.short else reply
+        is_gone = reply.job is not None and reply.job.state.is_final
+        return attrs.evolve(reply, job=None) if self.short and (is_gone or not waits) else reply
 
     def _reply(self, job_id: str) -> CancelReply:
         outcome = CancelOutcome.CANCELLING
@@ -139,6 +140,23 @@ def test_short_answers_are_completed(state: JobState, code: Exit) -> None:
         JobState.CANCELLED, state,
     ]  # fmt: skip
     assert code_of(answers, Wanted()) == code
+
+
+def test_short_answers_of_who_did_not_wait_are_completed() -> None:
+    control: Any = FakeControl(one("a"), one("b", JobState.CANCELLING), short=True)
+    answers = trio.run(cancel_filter, control, JobFilter(), Wanted(wait=False))
+    assert all(it.job is not None for it in answers if isinstance(it, CancelReply))
+
+
+def test_a_job_that_has_the_id_of_one_that_is_gone_is_another() -> None:
+    class Reused(FakeControl):
+        def _many(self, job_id: str, waits: bool) -> CancelReply:
+            return CancelReply(outcome=CancelOutcome.CANCELLING, job_id=job_id, seq=1)
+
+    control: Any = Reused(one("a", JobState.RUNNING))
+    (answer,) = trio.run(cancel_filter, control, JobFilter(job_ids=("a",)), Wanted())
+    assert isinstance(answer, CancelReply) and answer.job is None
+    assert code_of([answer], Wanted()) == Exit.DONE
 
 
 def test_worst_of_many_decides() -> None:

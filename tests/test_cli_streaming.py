@@ -96,7 +96,7 @@ def test_watch_begins_with_the_oldest_event_that_is_kept(
         wanted = events.Wanted(
             since=since, now=now, filter=JobFilter(), logs=False, progress=False
         )
-        async with events._open_watch(control, wanted, 200) as opened:
+        async with events._open_watch(control, wanted, 200, instance="i") as opened:
             return opened
 
     assert trio.run(main) == began
@@ -110,7 +110,7 @@ def test_position_that_is_yet_to_come_is_refused() -> None:
         wanted = events.Wanted(
             since=201, now=False, filter=JobFilter(), logs=False, progress=False
         )
-        async with events._open_watch(control, wanted, 200):
+        async with events._open_watch(control, wanted, 200, instance="i"):
             pass
 
     with pytest.raises(CliError, match="the newest event is number 200"):

@@ -22,6 +22,14 @@ from supervisor._watch import LINES_BEHIND
 from supervisor.stores._logs import LINES_PER_JOB
 
 
+async def begin(peer: Peer) -> None:
+    """What every follower asks first: how the job is, before it watches and after."""
+    await peer.hello()
+    await peer.answer(await peer.request("job.get"), {"job": job()})
+    await peer.subscribed(0)
+    await peer.answer(await peer.request("job.get"), {"job": job()})
+
+
 async def short(lines: AsyncIterator[LogEntry | LogsLagged]) -> list[Any]:
     """Numbers of lines, and pairs of numbers for those that are gone."""
     return [
@@ -208,10 +216,7 @@ def test_a_server_that_forgot_the_job_after_its_end_spoils_nothing() -> None:
     """It ended with its server, and the one that is there now does not know it."""
 
     async def script(peer: Peer) -> None:
-        await peer.hello()
-        await peer.answer(await peer.request("job.get"), {"job": job()})
-        await peer.subscribed(0)
-        await peer.answer(await peer.request("job.get"), {"job": job()})
+        await begin(peer)
         await peer.line(1)
         await peer.event(1, type="job.finished", state="cancelled")
         await peer.refuse(await peer.request("job.logs"), -32001, "job_not_found")
@@ -226,10 +231,7 @@ def test_a_server_that_forgot_the_job_after_its_end_spoils_nothing() -> None:
 
 def test_an_end_among_lost_events_is_found() -> None:
     async def first(peer: Peer) -> None:
-        await peer.hello()
-        await peer.answer(await peer.request("job.get"), {"job": job()})
-        await peer.subscribed(0)
-        await peer.answer(await peer.request("job.get"), {"job": job()})
+        await begin(peer)
 
     async def second(peer: Peer) -> None:
         await peer.hello()

@@ -32,6 +32,7 @@ from .._methods import HelloResult, SubscribeResult
 from .._model import JobPage
 from .._wire import (
     CODES,
+    RESUMED_ELSEWHERE,
     Batch,
     ErrorReply,
     Item,
@@ -68,9 +69,6 @@ LIST_LIMIT: Final = 1000
 
 _FINAL_CODES: Final[Mapping[int, type[SupervisorError]]] = {4401: Unauthenticated, 4403: Forbidden}
 """Close codes that no further attempt would change."""
-
-_RESUMED_ELSEWHERE: Final = (1008, "resumed by another connection")
-"""How a server closes a session that another one has resumed."""
 
 
 class _Question:
@@ -171,7 +169,7 @@ class Link:
         if closed is None:
             return _lost("it broke")
         why = closed.reason or closed.name
-        if (closed.code, closed.reason) == _RESUMED_ELSEWHERE:
+        if (closed.code, closed.reason) == RESUMED_ELSEWHERE:
             return TakenOver(
                 f"the connection to the supervisor has ended ({why}): another client has come with "
                 "this session's resume token, and the jobs are with that one now"

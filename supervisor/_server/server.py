@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_stream
 
+from .._wire import RESUMED_ELSEWHERE
 from .auth import Auth, Token
 from .calls import CONTAINED
 from .door import Admitted, Door
@@ -189,7 +190,7 @@ class Server:
         for session in self.sessions:
             if session is not by and session.is_resumed_by(token, by):
                 jobs = session.owned.bequeath(by.owned)
-                session.close_nowait(1008, "resumed by another connection")
+                session.close_nowait(*RESUMED_ELSEWHERE)
                 return jobs
         return None
 

@@ -133,7 +133,7 @@ async def _in_bulk(
         for place, part in enumerate(parts):
             nursery.start_soon(cancel, place, part)
     found = [answer for place in range(len(parts)) for answer in answers[place]]
-    return await _completed(control, found)
+    return await _completed(control, found, waited=wanted.wait)
 
 
 def _parts_of(filter: JobFilter) -> Sequence[JobFilter]:
@@ -147,13 +147,16 @@ def _parts_of(filter: JobFilter) -> Sequence[JobFilter]:
     ]
 
 
-async def _completed(control: JobControl, answers: Answers) -> Answers:
-    """The answers with their jobs: of a bulk request beyond a thousand the wire leaves them out."""
+async def _completed(control: JobControl, answers: Answers, *, waited: bool) -> Answers:
+    """The answers with their jobs: of a bulk request beyond a thousand the wire leaves them out.
+
+    Of one that waited, it leaves out those that are gone: a live job of the same id is another one.
+    """
     from .ids import all_jobs
 
     if not any(_is_short(answer) for answer in answers):
         return answers
-    jobs = {job.id: job async for job in all_jobs(control)}
+    jobs = {job.id: job async for job in all_jobs(control) if job.state.is_final or not waited}
     return [_with_job(answer, jobs) for answer in answers]
 
 

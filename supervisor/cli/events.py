@@ -193,7 +193,7 @@ async def _follow(client: Client, wanted: Wanted, as_json: bool) -> None:
 
 @asynccontextmanager
 async def _open_watch(
-    control: JobControl, wanted: Wanted, head: int, *, instance: str | None = None
+    control: JobControl, wanted: Wanted, head: int, *, instance: str
 ) -> AsyncIterator[JobWatch]:
     """A watch from where it was wanted, or from the oldest event that is kept.
 
@@ -201,7 +201,7 @@ async def _open_watch(
         control: what has the events.
         wanted: which of them.
         head: the position of the newest event.
-        instance: the history that these positions count in; None: the present one.
+        instance: the history that these positions count in.
 
     Raises:
         CliError: that position is yet to come.
@@ -219,7 +219,7 @@ async def _enter(
     control: JobControl,
     wanted: Wanted,
     since: int | None,
-    instance: str | None,
+    instance: str,
 ) -> JobWatch:
     while True:
         watch = control.watch(
