@@ -28,6 +28,7 @@ from supervisor import (
 from supervisor._client.connect import connect_with
 from supervisor._server import open_server
 from supervisor._server.server import Server
+from supervisor.testing import Schedule
 
 Stream = trio.StapledStream[Any, Any]
 
@@ -39,7 +40,7 @@ def run(test: Callable[[], Awaitable[Any]], seconds: float = 3600.0) -> None:
         with trio.fail_after(seconds):
             await test()
 
-    trio.run(bounded, clock=trio.testing.MockClock(autojump_threshold=0))
+    Schedule().run(bounded, max_steps=1_000_000)
 
 
 async def until(true: Callable[[], object]) -> None:

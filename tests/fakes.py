@@ -1,8 +1,9 @@
 """Fakes and builders that the tests of the core share.
 
-`run` runs an async function on a MockClock that jumps when nothing else can happen, and ends a
-hang, shielded or not, with an error instead of waiting for ever. `FakeLauncher` runs a `Script`:
-work that can be killed, of which the test decides what it does, and knows whether it is alive.
+`run` runs an async function under the plainest schedule of the race kit: the clock jumps when
+nothing else can happen, and a hang, shielded or not, is an error that says who waits where.
+`FakeLauncher` runs a `Script`: work that can be killed, of which the test decides what it does, and
+knows whether it is alive.
 """
 
 from __future__ import annotations
@@ -23,49 +24,24 @@ from supervisor._supervisor import Supervisor
 from supervisor.abc import JobSink, Launcher, RunningJob, Store
 from supervisor.launchers.function import FunctionLauncher
 from supervisor.stores.memory import MemoryStore
+from supervisor.testing import Schedule
 
 EPOCH = 1_700_000_000.0
 """The wall clock of a test starts here, and goes on with Trio's."""
 
-HANG = 1_000_000.0
-"""Nothing in a test takes so long; whatever still runs then hangs."""
+STEPS = 1_000_000
+"""A test of more steps than this goes round in circles."""
 
 PROOF = Proof("fake_gone")
-
-
-class Hangs(BaseException):
-    """Every task waits for something that will not happen."""
 
 
 # --- running ----------------------------------------------------------------------------------
 
 
-def jumping_clock() -> trio.testing.MockClock:
-    """A clock that jumps when every task waits, and breaks the run when they wait in vain.
-
-    It breaks the loop itself: a cancellation would not reach a task that hangs under a shield.
-    """
-    clock = trio.testing.MockClock(autojump_threshold=0)
-    now = clock.current_time
-
-    def current_time() -> float:
-        if now() >= HANG:
-            raise Hangs
-        return now()
-
-    clock.current_time = current_time  # type: ignore[method-assign]
-    return clock
-
-
 def run(async_fn: Callable[..., Awaitable[Any]], *args: Any) -> Any:
-    """`trio.run` on a clock that jumps to the next deadline whenever all tasks wait."""
+    """One deterministic run, on a clock that jumps to the next deadline whenever all tasks wait."""
     RESISTING.clear()
-    return trio.run(_bounded, async_fn, *args, clock=jumping_clock())
-
-
-async def _bounded(async_fn: Callable[..., Awaitable[Any]], *args: Any) -> Any:
-    trio.lowlevel.spawn_system_task(trio.sleep, HANG)  # so that there is a time to jump to
-    return await async_fn(*args)
+    return Schedule().run(async_fn, *args, max_steps=STEPS)
 
 
 async def settle() -> None:

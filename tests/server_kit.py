@@ -18,6 +18,7 @@ from supervisor._open import open_supervisor
 from supervisor._registry import Registry
 from supervisor._server import Address, Auth, Limits, Server, Token, open_server
 from supervisor._supervisor import Supervisor
+from supervisor.testing import Schedule
 
 SECRET = "let-me-in"
 OTHER = "let-the-other-in"
@@ -36,7 +37,7 @@ def run(fn: Callable[[], Awaitable[Any]]) -> Any:
         with trio.fail_after(3600):
             return await fn()
 
-    return trio.run(bounded, clock=trio.testing.MockClock(autojump_threshold=0))
+    return Schedule().run(bounded, max_steps=1_000_000)
 
 
 def registry() -> Registry:

@@ -9,6 +9,7 @@ import pytest
 import trio
 import trio.testing
 from fakes import Body, Script, forever, open_sup, run, settle
+from turns import in_turn
 
 import supervisor
 from supervisor._errors import InvalidArguments, JobCancelled, JobNotFound
@@ -521,7 +522,7 @@ def test_a_body_that_leaves_at_once_is_in_time_even_without_grace(grace: float) 
             assert (job.state, job.late) == ("cancelled", False)
 
     for _ in range(20):  # which of two tasks of one tick is first is up to Trio
-        run(main)
+        in_turn(main)
 
 
 # --- notice -----------------------------------------------------------------------------------
@@ -816,7 +817,7 @@ def test_cancel_many_by_description_means_live_jobs() -> None:
             answers = await sup.cancel_many(JobFilter(), wait="finished")
             assert [a.job_id for a in answers if isinstance(a, CancelReply)] == ["j2"]
 
-    run(main)
+    in_turn(main)
 
 
 def test_a_bulk_cancel_pauses_also_where_no_job_is_meant() -> None:
@@ -888,7 +889,7 @@ def test_cancelling_many_lets_others_run_between_chunks() -> None:
                 assert ticks >= 5
                 nursery.cancel_scope.cancel()
 
-    run(main)
+    in_turn(main)
 
 
 # --- bad input --------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from supervisor.cli.connection import Target
 from supervisor.cli.endpoint import is_live
 from supervisor.cli.exits import explain
 from supervisor.cli.link import BRIEF, _Link, open_link, wait_until_dead
+from supervisor.testing import Schedule
 
 LOST = Disconnected(reason="it broke", reconnects=True)
 FIRST = Connected(instance="i", session_id="s")
@@ -62,7 +63,7 @@ def changes(file: Path | None, *steps: Disconnected | Connected | float) -> list
                     found.changed(step)
             nursery.cancel_scope.cancel()
 
-    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+    Schedule().run(main)
     return told
 
 

@@ -27,6 +27,7 @@ from supervisor.cli.cancel_report import summary
 from supervisor.cli.changes import PAUSE, Changes, open_changes
 from supervisor.cli.progress import _take, progress_of, still
 from supervisor.cli.top import Seen, in_order, picture
+from supervisor.testing import Schedule
 
 # --- changes -------------------------------------------------------------------------------------
 
@@ -75,7 +76,7 @@ def looks(*items: Any, seconds: float) -> tuple[int, Watched]:
         async with open_changes(control) as changes:
             return await count(changes)
 
-    return trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0)), watched
+    return Schedule().run(main), watched
 
 
 def test_nothing_is_looked_at_again_unless_something_changes() -> None:
@@ -98,7 +99,7 @@ def test_looks_are_bounded_however_much_happens() -> None:
                 looked += 1
         return looked
 
-    assert trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0)) == 11
+    assert Schedule().run(main) == 11
 
 
 def test_watch_that_fell_behind_is_opened_anew() -> None:
@@ -115,7 +116,7 @@ def test_clock_ticks_without_changes() -> None:
         changes.tell()
         assert await changes.wait(1)
 
-    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+    Schedule().run(main)
 
 
 # --- top -----------------------------------------------------------------------------------------

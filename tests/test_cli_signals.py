@@ -17,6 +17,7 @@ from supervisor import Job, JobState
 from supervisor.cli import signals, wait
 from supervisor.cli.screen import Notice, Screen
 from supervisor.cli.signals import ASKING, until_stopped
+from supervisor.testing import Schedule
 
 
 @pytest.fixture(autouse=True)
@@ -119,7 +120,6 @@ def test_waits_for_many_jobs_are_bounded(monkeypatch: pytest.MonkeyPatch) -> Non
 
     client: Any = FakeClient()
     ended: Callable[..., Any] = wait._ended
-    clock = trio.testing.MockClock(autojump_threshold=0)
-    jobs = trio.run(ended, client, [f"j{number}" for number in range(10)], None, clock=clock)
+    jobs = Schedule().run(ended, client, [f"j{number}" for number in range(10)], None)
     assert len(jobs) == 10
     assert most == 3

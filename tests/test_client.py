@@ -33,6 +33,7 @@ from supervisor._client.connect import connect_stream
 from supervisor._client.link import Link
 from supervisor._server import open_server
 from supervisor._server.server import Server
+from supervisor.testing import Schedule
 
 
 def registry() -> Registry:
@@ -113,7 +114,7 @@ def test_a_silent_server_is_given_up() -> None:
                 pass
         assert await theirs.receive_some() != b""
 
-    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+    Schedule().run(main)
 
 
 async def test_something_else_answers() -> None:

@@ -26,6 +26,7 @@ from client_kit import (
     subscribed,
     until,
 )
+from turns import in_turn
 
 from supervisor import (
     Client,
@@ -1510,7 +1511,7 @@ def test_lines_that_come_while_a_watch_is_taken_up_are_told_as_missed() -> None:
             assert items[1] == LogsLagged(job_id="j", from_n=2, to_n=3)
             assert await anext(events) == LogsLagged(job_id="j", from_n=4, to_n=5)
 
-    run(main)
+    in_turn(main)
 
 
 def test_the_counts_of_lines_come_page_by_page() -> None:
@@ -1826,7 +1827,7 @@ def test_a_flood_that_makes_no_message(
             await trio.sleep(10)
             assert len(hand.dialled) == connections
 
-    run(main)
+    in_turn(main)
 
 
 def test_who_waits_outside_of_the_block_is_told_when_it_ends() -> None:

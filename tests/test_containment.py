@@ -29,6 +29,7 @@ from launching import (
     unique,
 )
 
+from supervisor import open_supervisor
 from supervisor._model import Strength
 from supervisor._records import Exited
 from supervisor.launchers._containment import _proc
@@ -490,19 +491,27 @@ async def test_a_watch_that_fails_can_be_closed(monkeypatch: pytest.MonkeyPatch)
         raise ValueError
 
     monkeypatch.setattr(EmptinessWatch, "_look", fail)
-    watch = EmptinessWatch(SpareFds())
+    spare = SpareFds()
     read_end, write_end = os.pipe()
     os.close(write_end)
-    watch._epoll.register(read_end)
     with pytest.RaisesGroup(ValueError):
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(watch.run)
+            watch = EmptinessWatch(spare, nursery)
+            watch._epoll.register(read_end)
+            watch.begin()
             try:
                 await trio.sleep_forever()
             finally:
                 await watch.aclose()  # noqa: ASYNC102 - it is shielded
     os.close(read_end)
-    watch._spare.close()
+    spare.close()
+
+
+async def test_a_supervisor_without_commands_waits_for_no_file() -> None:
+    async with open_supervisor():
+        await trio.testing.wait_all_tasks_blocked()
+        waiting = trio.lowlevel.current_statistics().io_statistics
+        assert getattr(waiting, "tasks_waiting_read", 1) == 1  # Trio's own
 
 
 async def test_all_dead_sees_the_end_of_strangers() -> None:

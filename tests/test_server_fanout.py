@@ -21,6 +21,7 @@ from server_kit import (
     request,
     run,
 )
+from turns import in_turn
 
 import supervisor._server.fanout as fanout
 import supervisor._server.frames as frames
@@ -379,7 +380,7 @@ def test_a_replay_lets_the_others_have_their_turn(monkeypatch: pytest.MonkeyPatc
             await peer.call("session.ping")
             assert positions(peer, "e1") == [(n, n + 1) for n in range(1200)]
 
-    run(main)
+    in_turn(main)
 
 
 def test_a_subscription_comes_once_however_often_it_is_said() -> None:
@@ -531,4 +532,4 @@ def test_a_ping_tells_how_many_messages_passed() -> None:
             assert ping["received"] == 6
             assert ping["sent"] == 1 + 1 + 1 + 2 + 1
 
-    run(main)
+    in_turn(main)

@@ -8,6 +8,7 @@ import pytest
 import trio
 import trio.testing
 from server_kit import OTHER, SECRET, World, open_peer, open_world, run, settled
+from turns import in_turn
 
 from supervisor._model import JobRequest
 from supervisor._server import Limits
@@ -221,7 +222,7 @@ def test_what_the_old_connection_goes_on_to_start_is_the_new_ones() -> None:
             (heir,) = world.server.sessions
             assert len(heir.owned) == len(world.jobs())
 
-    run(main)
+    in_turn(main)
 
 
 def test_an_heir_that_is_gone_inherits_nothing() -> None:

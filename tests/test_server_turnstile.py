@@ -10,6 +10,7 @@ import pytest
 import trio
 import trio.testing
 from server_kit import OTHER, Refused, open_peer, open_world, request, run
+from turns import in_turn
 
 import supervisor._server.turnstile as turnstile_module
 from supervisor._server import Limits
@@ -79,7 +80,7 @@ def test_one_piece_a_turn_of_the_loop_however_many_want() -> None:
         assert max(pieces_in_a_turn) <= 2
 
     for _ in range(20):
-        run(main)
+        in_turn(main)
 
 
 @pytest.mark.usefixtures("smallest_pieces")
@@ -95,7 +96,7 @@ def test_whoever_came_first_goes_first_and_nobody_twice_in_a_row() -> None:
         assert sorted(order[:3]) == ["a", "b", "c"]
 
     for _ in range(20):
-        run(main)
+        in_turn(main)
 
 
 @pytest.mark.usefixtures("smallest_pieces")
@@ -145,7 +146,7 @@ def test_a_cancelled_caller_leaves_the_line_and_its_work_is_closed() -> None:
         assert closed == [True]  # work that never began has nothing to close
         assert await bulk.do(counting(1, [])) == " done"
 
-    run(main)
+    in_turn(main)
 
 
 # --- over a connection ---------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from server_kit import (
     run,
     settled,
 )
+from turns import in_turn
 
 import supervisor._server.dispatch as dispatch
 from supervisor._model import JobRequest
@@ -437,7 +438,7 @@ def test_a_batch_lets_the_others_have_their_turn(
             assert sorted(done) == ["other"] * items + ["tester"] * items
             assert done.index("other" if done[0] == "tester" else "tester") < items
 
-    run(main)
+    in_turn(main)
 
 
 def test_a_batch_has_room_for_so_much_and_the_rest_is_not_done() -> None:
@@ -598,7 +599,7 @@ def test_a_second_cancel_request_ends_the_wait_for_a_job_that_resists() -> None:
             assert refused.value.code == -32800
             assert world.jobs() == {"a": "cancelling"}
 
-    run(main)
+    in_turn(main)
 
 
 def test_run_gives_the_result_and_a_failed_job_is_a_result_too() -> None:
@@ -712,7 +713,7 @@ def test_a_bulk_cancel_goes_on_when_its_client_has_left() -> None:
             await trio.testing.wait_all_tasks_blocked()
             assert set(world.jobs().values()) == {"cancelled"}
 
-    run(main)
+    in_turn(main)
 
 
 def test_a_bulk_start_is_not_interrupted() -> None:

@@ -123,19 +123,30 @@ def _may_be_empty(events: int) -> bool:
 
 
 class EmptinessWatch:
-    """Waits for cgroups to become empty: one epoll and one task for all of them."""
+    """Waits for cgroups to become empty: one epoll and one task for all of them.
 
-    def __init__(self, spare: SpareFds) -> None:
+    The task begins with the first wait: a supervisor that runs no command waits for nothing of the
+    operating system's, and so can be run under schedules of the race kit.
+    """
+
+    def __init__(self, spare: SpareFds, nursery: trio.Nursery) -> None:
         self._epoll = select.epoll()
         self._spare = spare
+        self._nursery = nursery
+        self._is_begun = False
         self._waiting: dict[int, trio.Event] = {}
         self._scope = trio.CancelScope(shield=True)
         self._narrow = trio.Lock()
         self._ended = trio.Event()
 
+    def begin(self) -> None:
+        """Begin to watch, if that has not begun."""
+        if not self._is_begun:
+            self._is_begun = True
+            self._nursery.start_soon(self._run, name="cgroup watch")
+
     @trio.lowlevel.enable_ki_protection
-    async def run(self) -> None:
-        """Watch, until closed."""
+    async def _run(self) -> None:
         try:
             # Shielded: it is needed until the last job is gone, whatever is cancelled around it.
             with self._scope:
@@ -154,6 +165,9 @@ class EmptinessWatch:
 
     async def aclose(self) -> None:
         """End the watch; nobody may be waiting."""
+        if not self._is_begun:
+            self._epoll.close()
+            return
         self._scope.cancel()
         with trio.CancelScope(shield=True):
             await self._ended.wait()
@@ -181,6 +195,7 @@ class EmptinessWatch:
         try:
             if _is_empty(fd):
                 return
+            self.begin()
             event = self._waiting[fd] = trio.Event()
             # What changes between the read above and here is reported at once.
             self._epoll.register(fd, select.EPOLLPRI)
@@ -315,8 +330,7 @@ class Cgroup2(Containment):
             stack.callback(remove, self._root)
             self._spare = SpareFds()
             stack.callback(self._spare.close)
-            self._watch = EmptinessWatch(self._spare)
-            nursery.start_soon(self._watch.run, name="cgroup watch")
+            self._watch = EmptinessWatch(self._spare, nursery)
             stack.push_async_callback(self._watch.aclose)
             spawner = Spawner(nursery, root=self._root, home=self._home)
             stack.push_async_callback(spawner.aclose)

@@ -92,14 +92,12 @@ class Control:
         self._ending = ending
         self._watcher = watcher
         self._queue: dict[Task, None] = {}
-        self._ours: set[Task] = set()
         self._last: Task | None = None
         self._streak = 0
 
     def forget(self) -> None:
         """Let go of the tasks: the run is over."""
         self._queue.clear()
-        self._ours.clear()
         self._last = None
 
     # --- what Trio calls ------------------------------------------------------------------------
@@ -116,12 +114,9 @@ class Control:
         trios = None
         for task in batch:
             if task not in queue:
-                if task in self._ours:
-                    queue[task] = None
-                elif is_trios_own(task):
+                if is_trios_own(task):
                     trios = [task] if trios is None else [*trios, task]
                 else:
-                    self._ours.add(task)
                     queue[task] = None
         if queue:
             chosen = self._next(queue)
