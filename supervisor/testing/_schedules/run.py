@@ -6,7 +6,7 @@ import random
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import attrs
 import trio
@@ -22,6 +22,8 @@ MAX_STEPS = 100_000
 """A run of more steps than this is taken for one that never ends."""
 
 _running = threading.local()
+
+T = TypeVar("T")
 
 Scenario = Callable[..., Awaitable[Any]]
 
@@ -44,12 +46,12 @@ class Ran:
 
 
 def run_once(
-    async_fn: Scenario,
+    async_fn: Callable[..., Awaitable[T]],
     *args: object,
     deviations: Sequence[tuple[int, int]] = (),
     instruments: Sequence[trio.abc.Instrument] = (),
     max_steps: int = MAX_STEPS,
-) -> Any:
+) -> T:
     """Run a scenario once, on a clock that jumps when every task waits; returns what it returns.
 
     Args:
@@ -80,7 +82,7 @@ def run_once(
         )
     if ran.error is not None:
         raise ran.error
-    return ran.value
+    return cast(T, ran.value)
 
 
 @contextmanager

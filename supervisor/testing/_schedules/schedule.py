@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar, cast
 
 import attrs
 
@@ -13,6 +13,8 @@ from .choosing import ByDeviations, Deviations, Recorder
 from .run import MAX_STEPS, Ran, Scenario, attempt, session
 from .scenario import check_scenario, name_of
 from .telling import is_failure, told
+
+T = TypeVar("T")
 
 
 def _checked(deviations: Sequence[tuple[int, int]]) -> Deviations:
@@ -55,7 +57,9 @@ class Schedule:
     def __str__(self) -> str:
         return text.write(self.scenario, self.deviations)
 
-    def run(self, async_fn: Scenario, *args: object, max_steps: int = MAX_STEPS) -> Any:
+    def run(
+        self, async_fn: Callable[..., Awaitable[T]], *args: object, max_steps: int = MAX_STEPS
+    ) -> T:
         """Run a scenario under this schedule; returns what it returns.
 
         One deterministic `trio.run`, on a clock that jumps when every task waits. If it fails, the
@@ -81,7 +85,7 @@ class Schedule:
             ran = attempt(async_fn, args, recorder, max_steps=max_steps)
             self._check_fit(chooser, ran)
             if ran.error is None:
-                return ran.value
+                return cast(T, ran.value)
             if is_failure(ran.error):
                 exact = Schedule(recorder.deviations, name_of(async_fn))
                 story = told(async_fn, args, exact.deviations, str(exact), max_steps)
@@ -117,7 +121,12 @@ class Schedule:
             )
 
 
-def replay(replay_text: str, async_fn: Scenario, *args: object, max_steps: int = MAX_STEPS) -> Any:
+def replay(
+    replay_text: str,
+    async_fn: Callable[..., Awaitable[T]],
+    *args: object,
+    max_steps: int = MAX_STEPS,
+) -> T:
     """Run a scenario under a printed schedule again; returns or raises what it did then.
 
     Args:

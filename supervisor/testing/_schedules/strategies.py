@@ -9,6 +9,8 @@ from .schedule import Schedule
 
 OPTIONS = 6
 
+NEAR = (4, 16)
+
 
 def schedules(max_preemptions: int = 5, max_gap: int = 60) -> st.SearchStrategy[Schedule]:
     """Schedules for `@given`; they shrink to few, early preemptions.
@@ -26,5 +28,6 @@ def schedules(max_preemptions: int = 5, max_gap: int = 60) -> st.SearchStrategy[
     for name, value in (("max_preemptions", max_preemptions), ("max_gap", max_gap)):
         if type(value) is not int or value < 0:
             raise BadOption(f"{name} must be a whole number from 0 on, not {value!r}")
-    one = st.tuples(st.integers(0, max_gap), st.integers(1, OPTIONS))
+    near = [st.integers(0, gap) for gap in NEAR if gap < max_gap]  # most races need no long wait
+    one = st.tuples(st.one_of(*near, st.integers(0, max_gap)), st.integers(1, OPTIONS))
     return st.lists(one, max_size=max_preemptions).map(lambda drawn: Schedule(tuple(drawn)))
