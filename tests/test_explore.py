@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import sys
+import threading
 import warnings
 from contextlib import suppress
 from functools import partial
@@ -337,6 +338,13 @@ async def uses_a_thread() -> None:
     await trio.to_thread.run_sync(sync_scenario)
 
 
+async def is_busy_beside_a_thread() -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trio.to_thread.run_sync, sync_scenario)
+        for _ in range(200):
+            await trio.lowlevel.checkpoint()
+
+
 async def uses_a_socket() -> None:
     one, other = trio.socket.socketpair()
     with one, other, trio.CancelScope(shield=True):
@@ -357,6 +365,7 @@ async def explores() -> None:
     ("scenario", "error", "words"),
     [
         (uses_a_thread, UsesThreads, "in uses_a_thread waits for a thread"),
+        (is_busy_beside_a_thread, UsesThreads, "waits for a thread"),
         (uses_a_socket, UsesRealIO, "memory_stream_pair"),
         (sleeps_really, UsesRealTime, "await trio.sleep"),
         (explores, NestedRun, "plain function"),
@@ -367,6 +376,22 @@ def test_what_leaves_the_kit_has_its_own_error(
 ) -> None:
     with pytest.raises(error, match=words):
         explore(scenario)  # type: ignore[arg-type]
+
+
+def test_a_thread_comes_to_its_end_before_the_run_is_given_up() -> None:
+    over: list[bool] = []
+
+    def work() -> None:
+        threading.Event().wait(0.05)
+        over.append(True)
+
+    async def waits_for_a_slow_thread() -> None:
+        with trio.CancelScope(shield=True):
+            await trio.to_thread.run_sync(work)
+
+    with pytest.raises(UsesThreads):
+        explore(waits_for_a_slow_thread)
+    assert over
 
 
 def test_inside_a_trio_run_it_is_refused() -> None:
@@ -400,6 +425,18 @@ async def cannot_be_ended() -> None:
             await trio.sleep_forever()
 
 
+async def swallows_whatever_comes() -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(swallow)
+        await trio.lowlevel.checkpoint()
+
+
+async def swallow() -> None:
+    for _ in range(9_000):
+        with suppress(BaseException):  # noqa: ASYNC103  # that is the mistake
+            await trio.sleep_forever()
+
+
 async def under_a_shield() -> None:
     with trio.CancelScope(shield=True):
         await trio.sleep_forever()
@@ -415,6 +452,7 @@ async def interrupted() -> None:
         (lost_update, RaceFound),
         (opposite_locks, RaceFound),
         (cannot_be_ended, RaceFound),
+        (swallows_whatever_comes, RaceFound),
         (under_a_shield, RaceFound),
         (uses_a_thread, UsesThreads),
         (uses_a_socket, UsesRealIO),
@@ -429,6 +467,7 @@ def test_a_run_leaves_everything_as_it_was(
     import time
 
     unraisable: list[object] = []
+    random.seed(12345)
     monkeypatch.setattr(sys, "unraisablehook", unraisable.append)
     before = trio_run._r, trio_run._ALLOW_DETERMINISTIC_SCHEDULING, random.getstate(), time.sleep
     hooks = sys.get_asyncgen_hooks()

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import trio
 import trio.testing
 
 from supervisor.testing import Schedule, replay
 from supervisor.testing._schedules import probe
-from supervisor.testing._schedules.run import run_once
+from supervisor.testing._schedules.choosing import ByDeviations
+from supervisor.testing._schedules.run import Ran, attempt, run_once, session
 from supervisor.testing.errors import (
     BadOption,
     Deadlock,
+    NeverEnds,
     ReplayMismatch,
     UnsupportedTrio,
 )
 
 STRAIGHT = "a0 a1 a2 b0 b1 b2 c0 c1 c2"
+
+
+def attempt_in_session(async_fn: Any) -> Ran:
+    with session():
+        return attempt(async_fn, (), ByDeviations(()))
 
 
 def order(*deviations: tuple[int, int]) -> str:
@@ -133,6 +142,29 @@ def test_cleanup_runs_after_a_deadlock() -> None:
     assert seen == ["cleaned up"]
 
 
+def test_a_task_without_code_of_its_own_stands_in_trio() -> None:
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.sleep_forever)
+            nursery.start_soon(trio.sleep_forever)
+
+    with pytest.raises(Deadlock, match=r"sleep_forever waits at _timeouts\.py"):
+        run_once(main)
+
+
+def test_the_last_step_allowed_may_be_the_last() -> None:
+    def fits(max_steps: int) -> bool:
+        try:
+            run_once(first_of_two, max_steps=max_steps)
+        except NeverEnds:
+            return False
+        return True
+
+    (least,) = [steps for steps in range(1, 50) if fits(steps) and not fits(steps - 1)]
+    ran = attempt_in_session(first_of_two)
+    assert least == ran.steps
+
+
 def test_what_was_raised_is_raised_as_it_is() -> None:
     error = ValueError("this one")
 
@@ -224,16 +256,11 @@ def test_wrong_deviations_are_refused(deviations: object) -> None:
 
 
 def test_this_trio_can_be_driven() -> None:
-    from supervisor.testing._schedules.run import attempt
-
     assert probe._problem(attempt) is None
 
 
 def test_a_trio_that_behaves_otherwise_is_named() -> None:
     def attempt_otherwise(async_fn, args, chooser):  # type: ignore[no-untyped-def]
-        from supervisor.testing._schedules.choosing import ByDeviations
-        from supervisor.testing._schedules.run import attempt
-
         return attempt(async_fn, args, ByDeviations(()))
 
     with pytest.raises(UnsupportedTrio, match=f"Trio {trio.__version__} .*explore_points"):

@@ -23,14 +23,17 @@ from ..errors import Deadlock, KitError, LeavesTheKit, NeverEnds
 from .tasks import Task, is_trios_own, short_name
 from .where import where
 
-EXTRA_STEPS = 2_000
+EXTRA_STEPS = 1_000
 """Steps that cleanup may take after each stage."""
 
 THREAD_SECONDS = 5.0
 """Real seconds that a thread gets to come to its end, once its run has been refused."""
 
-THROWS = 20
+THROWS = 5
 """So often an exception is thrown into tasks that swallow it."""
+
+CLOSES = 100_000
+"""So often a coroutine that goes on when it is closed is closed again."""
 
 _real_sleep = time.sleep
 
@@ -87,9 +90,12 @@ class Ending:
             return
         hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
         try:
+            for task in self._broken:
+                for nursery in task.child_nurseries:
+                    nursery._children.clear()  # it asserts that when it is collected
             while self._broken:
-                with suppress(BaseException):
-                    self._broken.pop().coro.close()
+                _close(self._broken.pop())
+            del task, nursery
             gc.collect()
         finally:
             sys.unraisablehook = hook
@@ -120,6 +126,14 @@ class Ending:
         return time.monotonic() < self._gives_up
 
 
+def _close(task: Task) -> None:
+    """End its coroutine, as often as it goes on all the same."""
+    for _ in range(CLOSES):
+        with suppress(BaseException):
+            task.coro.close()
+            return
+
+
 def _tasks() -> Iterator[Task]:
     """The tasks of the scenario, oldest first."""
     tasks = trio_run.GLOBAL_RUN_CONTEXT.runner.tasks
@@ -138,6 +152,9 @@ def _cancel_all_scopes(task: Task) -> None:
 
 
 def _throw_out(task: Task) -> None:
+    """Not into a parent of live children: its nursery must wait for them."""
+    if any(nursery.child_tasks for nursery in task.child_nurseries):
+        return
     thrown: outcome.Error = outcome.Error(ThrownOut())
     frame = getattr(task.coro, "cr_frame", None)
     if frame is None or frame.f_lasti <= 0:

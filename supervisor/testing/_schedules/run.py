@@ -102,11 +102,11 @@ def session() -> Iterator[None]:
             "the kit makes Trio runs of its own and was called inside one; call it from a plain "
             "function (a sync test), or from a thread of its own"
         )
-    probe.check(attempt)
     numbers = random.getstate()
     allow_sleeping = forbid_sleeping()
     _running.yes = True
     try:
+        probe.check(attempt)
         yield
     finally:
         _running.yes = False
@@ -145,7 +145,5 @@ def attempt(
     finally:
         release()
         control.forget()
-    if ending.verdict is not None:
-        error = None  # it holds the frames of a broken loop
-        ending.collect()
+    ending.collect()
     return Ran(value, ending.verdict or error, control.options, control.steps)
