@@ -90,12 +90,8 @@ class Ending:
             return
         hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
         try:
-            for task in self._broken:
-                for nursery in task.child_nurseries:
-                    nursery._children.clear()  # it asserts that when it is collected
             while self._broken:
                 _close(self._broken.pop())
-            del task, nursery
             gc.collect()
         finally:
             sys.unraisablehook = hook
@@ -128,6 +124,8 @@ class Ending:
 
 def _close(task: Task) -> None:
     """End its coroutine, as often as it goes on all the same."""
+    for nursery in task.child_nurseries:
+        nursery._children.clear()  # it asserts that when it is collected
     for _ in range(CLOSES):
         with suppress(BaseException):
             task.coro.close()
