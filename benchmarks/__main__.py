@@ -17,6 +17,7 @@ def make_rows(scale: int) -> list[Row]:
     n, many = N // scale, MANY // scale
     asks, trees, cancels = 3_000 // scale, 200 // scale, 300 // scale
     watchers = 1_000 // scale
+    steps = 6 if scale == 1 else 2
     return [
         Row(
             number="1",
@@ -168,6 +169,14 @@ def make_rows(scale: int) -> list[Row]:
             what="  the same beside cgroup.kill by hand",
             ours=Case("our_tree.kill", trees, "gone"),
             base=Case("tree.kill_cgroup", trees, "gone"),
+        ),
+        Row(
+            number="15",
+            what=f"schedules explored, three jobs of {steps} steps",
+            ours=Case("our_race.explored", steps, "per_run"),
+            base=Case("race.plain", steps, "per_run"),
+            unit="/s",
+            goal=1.6,
         ),
     ]
 

@@ -23,6 +23,8 @@ MODULES = {
     "our_fanout": "benchmarks.our_fanout",
     "tree": "benchmarks.base_tree",
     "our_tree": "benchmarks.our_tree",
+    "race": "benchmarks.base_race",
+    "our_race": "benchmarks.our_race",
 }
 """Where a case is found: `ours.noop` is the function `noop` of `benchmarks.our_jobs`."""
 

@@ -44,7 +44,7 @@ class Row:
         what: what is measured.
         ours: our figure.
         base: what it is compared with.
-        unit: "s", "B" or "" for a count.
+        unit: "s", "B", "" for a count, or "/s" for seconds that are shown as how many a second.
         must: the ratio that must hold; None if the line is there to look at.
         goal: the ratio to reach; None likewise.
     """
@@ -129,6 +129,8 @@ def quantity(value: float | Failure, unit: str) -> str:
         return f"{value:,.0f} B"
     if unit == "":
         return f"{value:g}"
+    if unit == "/s":
+        return f"{1 / value:,.0f} /s"
     for factor, name in ((1, "s"), (1e3, "ms"), (1e6, "us")):
         if value * factor >= 1 or name == "us":
             return f"{value * factor:.3g} {name}" if value * factor < 1000 else f"{value:.0f} s"

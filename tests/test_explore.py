@@ -208,7 +208,7 @@ def test_the_error_of_a_group_is_told_with_its_line() -> None:
 
 def test_arguments_are_bound_with_partial() -> None:
     assert explore(partial(count, 2, locked=True)).exhausted
-    assert found(partial(count, 2, locked=False)).schedule.scenario == "count"
+    assert found(partial(count, 2, locked=False)).schedule.scenario == "test_explore.count"
 
 
 def test_the_story_names_tasks_and_lines() -> None:
@@ -216,7 +216,7 @@ def test_the_story_names_tasks_and_lines() -> None:
     assert "run main · run increment · !run increment#2 x2 · run increment" in story
     assert "increment was put off at test_explore.py:" in story
     assert "<-- instead of increment" in story
-    assert 'replay("race1 lost_update' in story
+    assert 'replay("race1 test_explore.lost_update' in story
 
 
 # --- random priorities, processes ---------------------------------------------------------------

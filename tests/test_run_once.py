@@ -206,16 +206,16 @@ def test_a_schedule_can_be_pasted_and_printed() -> None:
 def test_a_schedule_runs() -> None:
     assert Schedule().run(first_of_two) == "a"
     assert Schedule(((0, 1),)).run(first_of_two) == "b"
-    assert replay("race1 first_of_two 0+1", first_of_two) == "b"
+    assert replay("race1 test_run_once.first_of_two 0+1", first_of_two) == "b"
     assert replay("race1 - 0+1", first_of_two) == "b"
 
 
 def test_an_option_beyond_is_counted_round_unless_the_scenario_is_named() -> None:
     assert Schedule(((0, 2),)).run(first_of_two) == "b"
     with pytest.raises(ReplayMismatch, match=r"no such choice for deviation 1 \(0\+2\)"):
-        Schedule(((0, 2),), "first_of_two").run(first_of_two)
+        Schedule(((0, 2),), "test_run_once.first_of_two").run(first_of_two)
     with pytest.raises(ReplayMismatch, match=r"deviation 1 \(90\+1\)"):
-        Schedule(((90, 1),), "first_of_two").run(first_of_two)
+        Schedule(((90, 1),), "test_run_once.first_of_two").run(first_of_two)
 
 
 def test_a_failure_has_the_story_as_a_note() -> None:
@@ -223,7 +223,7 @@ def test_a_failure_has_the_story_as_a_note() -> None:
         Schedule(((0, 5),)).run(fails_if_b_is_first)
     (note,) = raised.value.__notes__
     assert "main was put off" not in note
-    assert 'replay("race1 fails_if_b_is_first 0+1", fails_if_b_is_first)' in note
+    assert 'replay("race1 test_run_once.fails_if_b_is_first 0+1", fails_if_b_is_first)' in note
 
 
 @pytest.mark.parametrize(
@@ -233,9 +233,9 @@ def test_a_failure_has_the_story_as_a_note() -> None:
         ("race1", "is no replay text"),
         ("hello first_of_two 0+1", "is no replay text"),
         ("race2 first_of_two 0+1", "another version of the kit"),
-        ("race1 first_of_two 0-1", "is no deviation"),
-        ("race1 first_of_two 0+0", "is no deviation"),
-        ("race1 other 0+1", "is a schedule of other, not of first_of_two"),
+        ("race1 test_run_once.first_of_two 0-1", "is no deviation"),
+        ("race1 test_run_once.first_of_two 0+0", "is no deviation"),
+        ("race1 other 0+1", "is a schedule of other, not of test_run_once.first_of_two"),
         (None, "is a str"),
     ],
 )

@@ -51,7 +51,7 @@ def test_a_race_is_found_and_shrunk() -> None:
     tried, error = failing(QUICK)
     assert tried[-1].preemptions == 1
     (note, *_) = error.__notes__
-    assert 'replay("race1 lost_update 1+1", lost_update)' in note
+    assert 'replay("race1 test_schedules.lost_update 1+1", lost_update)' in note
 
 
 def test_the_database_brings_a_failure_back() -> None:

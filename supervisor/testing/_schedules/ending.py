@@ -21,7 +21,7 @@ import trio._core._run as trio_run
 
 from ..errors import Deadlock, KitError, LeavesTheKit, NeverEnds
 from .tasks import Task, is_trios_own, short_name
-from .where import where
+from .where import has_begun, where
 
 EXTRA_STEPS = 1_000
 """Steps that cleanup may take after each stage."""
@@ -154,9 +154,8 @@ def _throw_out(task: Task) -> None:
     if any(nursery.child_tasks for nursery in task.child_nurseries):
         return
     thrown: outcome.Error = outcome.Error(ThrownOut())
-    frame = getattr(task.coro, "cr_frame", None)
-    if frame is None or frame.f_lasti <= 0:
-        return  # it has not begun: its first checkpoint will end it
+    if not has_begun(task):
+        return  # its first checkpoint will end it
     if task._next_send_fn is None:
         trio.lowlevel.reschedule(task, thrown)
     else:

@@ -14,7 +14,7 @@ from .priorities import ByPriorities, guarantee
 from .progress import Progress, open_progress
 from .races import Explored, RaceFound
 from .run import Ran, Scenario, attempt, session
-from .scenario import check_scenario, name_of
+from .scenario import check_scenario, identity_of, name_of
 from .schedule import Schedule
 from .search import Answer, Child, search
 from .shrink import shrink
@@ -164,7 +164,7 @@ class _Explorer:
     def _report(self, deviations: Deviations, runs: int) -> NoReturn:
         error = self._attempt(deviations).error
         name = name_of(self._async_fn)
-        schedule = Schedule(deviations, name)
+        schedule = Schedule(deviations, identity_of(self._async_fn))
         if error is None:
             raise NotDeterministic(
                 f"{name} failed under '{schedule}', but not when that was run again: something in "

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from ..errors import BadScenario
@@ -43,17 +45,33 @@ def check_scenario(async_fn: object, args: Sequence[object] = (), *, who: str = 
     _check_arguments(async_fn, args, name, who)
 
 
+def identity_of(async_fn: object) -> str:
+    """What a scenario is called in replay texts: the last name of its module, and its own.
+
+    A script is called by its file, so that a text from there can be replayed by a test.
+    """
+    inner = _unbound(async_fn)
+    module = str(getattr(inner, "__module__", None) or type(inner).__module__)
+    if module == "__main__":
+        module = Path(getattr(sys.modules[module], "__file__", None) or module).stem
+    return f"{module.rpartition('.')[2]}.{name_of(inner)}".replace(" ", "_")
+
+
 def name_of(async_fn: object) -> str:
-    """What a scenario is called in messages, and in replay texts: its qualified name."""
-    while isinstance(async_fn, partial):
-        async_fn = async_fn.func
+    """What a scenario is called in messages: its qualified name."""
+    async_fn = _unbound(async_fn)
     name = getattr(async_fn, "__qualname__", None) or type(async_fn).__qualname__
     return str(name).replace("<locals>.", "").replace("<lambda>", "lambda")
 
 
-def _innermost(async_fn: object) -> object:
+def _unbound(async_fn: object) -> object:
     while isinstance(async_fn, partial):
         async_fn = async_fn.func
+    return async_fn
+
+
+def _innermost(async_fn: object) -> object:
+    async_fn = _unbound(async_fn)
     if not inspect.isroutine(async_fn) and not inspect.isclass(async_fn):
         return getattr(async_fn, "__call__", async_fn)  # noqa: B004
     return async_fn

@@ -11,7 +11,7 @@ from ..errors import BadOption, KitError, ReplayMismatch
 from . import text
 from .choosing import ByDeviations, Deviations, Recorder
 from .run import MAX_STEPS, Ran, Scenario, attempt, session
-from .scenario import check_scenario, name_of
+from .scenario import check_scenario, identity_of
 from .telling import is_failure, told
 
 T = TypeVar("T")
@@ -87,7 +87,7 @@ class Schedule:
             if ran.error is None:
                 return cast(T, ran.value)
             if is_failure(ran.error):
-                exact = Schedule(recorder.deviations, name_of(async_fn))
+                exact = Schedule(recorder.deviations, identity_of(async_fn))
                 story = told(async_fn, args, exact.deviations, str(exact), max_steps)
                 ran.error.add_note(story)
         try:
@@ -99,7 +99,7 @@ class Schedule:
         return ByDeviations(self.deviations, wrap=self.scenario is None)
 
     def _check_name(self, async_fn: Scenario) -> None:
-        name = name_of(async_fn)
+        name = identity_of(async_fn)
         if self.scenario is not None and self.scenario != name:
             raise ReplayMismatch(
                 f"'{self}' is a schedule of {self.scenario}, not of {name}: replay it with that "

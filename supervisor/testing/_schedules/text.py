@@ -1,8 +1,8 @@
 """Replay texts: a schedule in one line that can be pasted.
 
-    race1 refill_twice 3+1 0+2
-    |     |            |
-    |     |            deviations: choice points passed since the last one + option taken there
+    race1 cache.refill_twice 3+1 0+2
+    |     |                  |
+    |     |                  deviations: choice points since the last one + option taken there
     |     the scenario, if the schedule is one of a certain scenario
     version of the meaning of all this
 """

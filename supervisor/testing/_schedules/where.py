@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import CodeType, FrameType, TracebackType
@@ -10,6 +11,8 @@ from types import CodeType, FrameType, TracebackType
 import attrs
 import outcome
 import trio
+
+from .tasks import Task
 
 _HIDDEN = (
     str(Path(__file__).resolve().parent.parent),  # the kit
@@ -40,9 +43,16 @@ class Place:
         return f"{Path(self.file).name}:{self.line} in {self.function}"
 
 
-def where(task: trio.lowlevel.Task) -> Place | None:
+def where(task: Task) -> Place | None:
     """The innermost line of the user's code at which a task stands; None before its first step."""
     return _innermost((frame.f_code, line) for frame, line in _frames(task))
+
+
+def has_begun(task: Task) -> bool:
+    """Whether a task has made its first step, and not yet its last."""
+    if getattr(task.coro, "cr_frame", None) is None:
+        return False
+    return inspect.getcoroutinestate(task.coro) != inspect.CORO_CREATED
 
 
 def origin(error: BaseException) -> Place | None:
@@ -52,9 +62,8 @@ def origin(error: BaseException) -> Place | None:
     return _innermost(_lines(error.__traceback__))
 
 
-def _frames(task: trio.lowlevel.Task) -> Iterator[tuple[FrameType, int]]:
-    frame = getattr(task.coro, "cr_frame", None)
-    if frame is not None and frame.f_lasti > 0:
+def _frames(task: Task) -> Iterator[tuple[FrameType, int]]:
+    if has_begun(task):
         yield from task.iter_await_frames()
 
 
