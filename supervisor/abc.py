@@ -81,12 +81,16 @@ class RunningJob(ABC):
         Returns only when nothing of the attempt is alive, with the proof of that in the exit; as
         long as something is alive it does not return. A failure of the job, or to launch it, is
         an exit, not an exception. Must notice a `cancel` or `kill` that came before it was called,
-        or while it acquires something, and then does not enter the body (`NeverStarted`).
+        or while it acquires something, and then does not enter the body: `NeverStarted`, without an
+        error. If its own task is cancelled, it ends the attempt and lets the cancellation through.
         """
 
     @abstractmethod
     def cancel(self, reason: str | None) -> None:
-        """Ask the body to leave: cancel its scope, send SIGTERM to its whole tree. Idempotent."""
+        """Ask the body to leave: cancel its scope, send SIGTERM to its whole tree. Idempotent.
+
+        This, `kill` and `survivors` may be called before `run` and after its end.
+        """
 
     @abstractmethod
     def kill(self) -> None:
@@ -113,7 +117,7 @@ class Launcher(ABC):
 
     @abstractmethod
     def accepts(self, work: object) -> bool:
-        """Whether this launcher runs such work."""
+        """Whether this launcher runs such work. Never raises."""
 
     @abstractmethod
     def open(self) -> AbstractAsyncContextManager[None]:
@@ -173,7 +177,8 @@ class Store(ABC):
     ) -> int:
         """Put `record` in the place of `expected` (None: a new job) and number its events.
 
-        Returns the number of the newest event.
+        Returns the number of the newest event. A refused swap changes nothing; one without events
+        numbers none. The wall time may go back.
 
         Args:
             spec: the job.
@@ -188,29 +193,45 @@ class Store(ABC):
 
     @abstractmethod
     async def saved(self, seq: int) -> None:
-        """Return once everything up to event `seq` is kept."""
+        """Return once everything up to event `seq` is kept.
+
+        Any number of tasks may wait; one that is cancelled does no harm.
+        """
 
     @abstractmethod
     def get(self, job_id: str) -> Stored | None:
-        """The job with exactly this id, live or finished."""
+        """The job with exactly this id, live or finished.
+
+        Finished jobs may be dropped, the oldest first; live ones never are.
+        """
 
     @abstractmethod
     def scan(self, after: int = 0) -> Iterable[tuple[int, Stored]]:
-        """All jobs in order of acceptance, with their place in it, from place `after` + 1 on."""
+        """All jobs in order of acceptance, with their place in it, from place `after` + 1 on.
+
+        Jobs may come, change and end while somebody goes through it. Places only grow; a job begun
+        anew gets a new one at the end.
+        """
 
     @abstractmethod
     def events(self, since: int) -> Sequence[Published]:
         """The events after `since`, oldest first.
 
         Raises:
-            ReplayGone: some of them are no longer kept, or `since` lies in the future.
+            ReplayGone: some of them are no longer kept, or `since` lies in the future. Its `data`
+                has `instance`, `oldest_seq` (of the oldest event kept; `head_seq` + 1 if none is)
+                and `head_seq`. What the last `swap` numbered can be replayed right after it.
         """
 
     @abstractmethod
     def append_log(
         self, job_id: str, attempt: int, stream: str, data: str | bytes, wall: float
     ) -> LogEntry:
-        """Keep one line; the oldest lines give way when a bound is reached, and are counted."""
+        """Keep one line; the oldest lines give way when a bound is reached, and are counted.
+
+        Lines are numbered from 1 for each job, on through its attempts. Bytes that are not UTF-8
+        are kept in `base64`; text can always be sent as UTF-8.
+        """
 
     @property
     @abstractmethod
@@ -219,14 +240,20 @@ class Store(ABC):
 
     @abstractmethod
     def logs(self, job_id: str, since: int, limit: int) -> tuple[Sequence[LogEntry], int, int]:
-        """Up to `limit` lines numbered above `since`; how many there were; how many are gone."""
+        """Up to `limit` lines numbered above `since`; how many there were; how many are gone.
+
+        A limit of 0 only counts; a job that nobody knows has none.
+        """
 
     @abstractmethod
     def remember(self, tombstone: Tombstone, now: float) -> Tombstone:
-        """Keep a cancel that came before its job; of a repeat the first reason stays.
+        """Keep a cancel that came before its job.
+
+        A repeat keeps the first's reason and requester, lasts until its own `expires_at` and needs
+        no room. From `expires_at` on a tombstone is neither taken nor listed.
 
         Raises:
-            Overloaded: as many as may be are kept already.
+            Overloaded: as many as may be are kept already; its `data` has `retry_after`.
         """
 
     @abstractmethod

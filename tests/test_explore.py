@@ -296,6 +296,7 @@ async def needs_an_argument(key: str) -> None: ...
         (needs_an_argument, r"functools.partial\(needs_an_argument"),
         (None, "needs an async function, not None"),
         (partial(sync_scenario), "needs an `async def`"),
+        (partial(needs_an_argument, 1, 2), "arguments bound to needs_an_argument do not fit"),
     ],
 )
 def test_what_is_no_scenario_is_refused(scenario: object, words: str) -> None:

@@ -8,30 +8,26 @@ import pytest
 import trio
 import trio.testing
 from fakes import run
-from faulty import (
-    DOWN,
-    UP,
-    CutAt,
-    CutIn,
-    Double,
-    Drop,
-    Fault,
-    Faults,
-    FaultyStream,
-    Filter,
-    Silence,
-    Splitter,
-    Swap,
-    Way,
-    faults,
-    payload,
-)
 from hypothesis import given
 from hypothesis import strategies as st
 from server_kit import frame, handshake
 from trio_websocket import ConnectionClosed, wrap_client_stream, wrap_server_stream
 
 from supervisor._server.stream import PING, close_frame, text_frame
+from supervisor.testing._histories.draw import faults
+from supervisor.testing._histories.faults import (
+    DOWN,
+    UP,
+    CutAt,
+    CutIn,
+    Drop,
+    Duplicate,
+    Fault,
+    Reorder,
+    Silence,
+)
+from supervisor.testing._histories.faulty import Faults, FaultyStream, Filter, Way
+from supervisor.testing._histories.frames import Splitter, payload
 
 HEAD = handshake()
 ACCEPT = b"HTTP/1.1 101 \r\nupgrade: websocket\r\n\r\n"
@@ -89,7 +85,7 @@ async def passed(way: str, plan: list[Fault], pieces: list[bytes]) -> tuple[byte
 @pytest.mark.parametrize("way", [UP, DOWN])
 @pytest.mark.parametrize(
     ("kind", "order"),
-    [(Drop, "acd"), (Double, "abbcd"), (Swap, "acbd")],
+    [(Drop, "acd"), (Duplicate, "abbcd"), (Reorder, "acbd")],
     ids=lambda value: str(value),
 )
 @pytest.mark.parametrize("together", [False, True])
@@ -109,7 +105,7 @@ def test_a_message_is_dropped_doubled_or_swapped(
 
 def test_the_last_message_that_is_to_be_swapped_is_not_seen_again() -> None:
     head, messages = spoken(UP)
-    arrived, _, happening = run(passed, UP, [Swap(UP, 3)], [head, *messages])
+    arrived, _, happening = run(passed, UP, [Reorder(UP, 3)], [head, *messages])
     assert arrived == head + b"".join(messages[:3])
     assert len(happening.happened) == 1
 
@@ -177,7 +173,7 @@ def test_a_message_in_parts_is_one_message() -> None:
     first = frame(b"first")
     ping = frame(b"", 9)
     arrived, _, happening = run(
-        passed, UP, [Double(UP, 1)], [HEAD, first, parts[0], ping, parts[1], parts[2]]
+        passed, UP, [Duplicate(UP, 1)], [HEAD, first, parts[0], ping, parts[1], parts[2]]
     )
     assert arrived == HEAD + first + ping + b"".join(parts) * 2
     assert payload(happening.happened[0].raw) == b"abcdef"
@@ -253,7 +249,7 @@ def test_messages_and_bytes_are_counted_over_reconnects() -> None:
 
 
 @pytest.mark.parametrize(
-    "fault", [None, Drop(UP, 1), Double(DOWN, 1), Silence(UP, 1), CutIn(DOWN, 1, 3)]
+    "fault", [None, Drop(UP, 1), Duplicate(DOWN, 1), Silence(UP, 1), CutIn(DOWN, 1, 3)]
 )
 def test_a_real_websocket_over_a_faulty_link(fault: Fault | None) -> None:
     """An echo of three words: what the library makes of each fault."""
@@ -293,7 +289,7 @@ def test_a_real_websocket_over_a_faulty_link(fault: Fault | None) -> None:
         == {
             type(None): ["one", "two", "three"],
             Drop: ["one", "three"],
-            Double: ["one", "two", "two"],
+            Duplicate: ["one", "two", "two"],
             Silence: ["one"],
             CutIn: ["one", "closed", "closed"],
         }[type(fault)]

@@ -7,43 +7,51 @@ history is dropped, doubled, swapped and swallowed, and the connection is cut al
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 
 import pytest
 import trio
-from faulty import DOWN, UP, CutAt, CutIn, Double, Drop, Fault, Silence, Swap
-from faulty_histories import HEARTBEAT, FaultyLink, FaultyPlayer
-from histories import (
-    AsyncWork,
+
+from supervisor import JobState
+from supervisor.testing import Schedule
+from supervisor.testing._histories.faulty_link import HEARTBEAT, FaultyLink
+from supervisor.testing._histories.faulty_player import FaultyPlayer
+from supervisor.testing._histories.ground import Ground
+from supervisor.testing._histories.works import AsyncWork
+from supervisor.testing.commands import (
     Cancel,
+    CutAt,
+    CutIn,
+    Drop,
+    Duplicate,
     End,
-    Ground,
+    Fault,
     History,
     Manner,
+    Reorder,
     Settle,
+    Silence,
     Sleep,
     Speak,
     Start,
     Wait,
 )
-from schedules import run_scheduled
 
-from supervisor import JobState
+UP, DOWN = "up", "down"
 
 SMALL = History(
-    None,
     [
         Start("a"),
         Wait("a"),
         Settle(),
-        Speak("a"),
+        Speak(),
         Start("b", Manner(killable=True, swallows=True)),
         Settle(),
-        Speak("b"),
+        Speak(),
         Cancel("b", grace=1.0, wait=True),
         Cancel("c", if_unknown="remember"),
         Start("c"),
-        Speak("a"),
+        Speak(),
         End("a"),
         Sleep(5.0),
         Start("a", reuse="allow"),
@@ -51,11 +59,16 @@ SMALL = History(
     ],
 )
 
-FIRST_MESSAGES = 16
+MAX_STEPS = 200_000
+
+FIRST_MESSAGES = 8
 """The ordinary suite tries these; the soak tries all."""
 
-CLOSE, APART = 37, 997
+CLOSE, APART = 37, 1499
 """Bytes between two cuts, in the handshake and behind it; primes, so that they fall anywhere."""
+
+STRIDE = 5
+"""Of what is tried at every message, the ordinary suite tries one in so many."""
 
 HANDSHAKE = 400
 """Bytes of the HTTP head, and some of the first message."""
@@ -67,10 +80,11 @@ async def _play(player: FaultyPlayer) -> None:
 
 def play(*faults: Fault, history: History = SMALL) -> FaultyPlayer:
     player = FaultyPlayer(history, faults)
-    run_scheduled([], _play, player)
+    Schedule().run(_play, player, max_steps=MAX_STEPS)
     return player
 
 
+@cache
 def lengths() -> dict[str, tuple[int, int]]:
     """How many messages and bytes there are without faults."""
     ways = play().link.faults.ways
@@ -96,7 +110,7 @@ MUCH = pytest.mark.parametrize(
 
 @MUCH
 @pytest.mark.parametrize("way", [UP, DOWN])
-@pytest.mark.parametrize("kind", [Drop, Double, Swap, Silence])
+@pytest.mark.parametrize("kind", [Drop, Duplicate, Reorder, Silence])
 def test_every_single_message(kind: Callable[[str, int], Fault], way: str, much: bool) -> None:
     messages, _ = lengths()[way]
     for message in range(messages if much else FIRST_MESSAGES):
@@ -140,19 +154,19 @@ def test_a_message_that_comes_twice_does_not_hide_one_that_is_lost(way: str, muc
     """Counted together they are as many as were sent."""
     messages, _ = lengths()[way]
     for message in range(messages - 2 if much else FIRST_MESSAGES):
-        play(Double(way, message), Drop(way, message + 1))
+        play(Duplicate(way, message), Drop(way, message + 1))
 
 
+@MUCH
 @pytest.mark.parametrize("apart", [1, 2])
-def test_a_line_that_comes_after_the_end_is_not_passed_on(apart: int) -> None:
-    history = History(None, [Start("a"), Settle(), Speak("a"), End("a"), Settle(), Sleep(1.0)])
+def test_a_line_that_comes_after_the_end_is_not_passed_on(apart: int, much: bool) -> None:
+    history = History([Start("a"), Settle(), Speak(), End("a"), Settle(), Sleep(1.0)])
     messages = play(history=history).link.faults.ways[DOWN].messages
-    for message in range(messages - 2):
-        play(Swap(DOWN, message), Swap(DOWN, message + apart), history=history)
+    for message in range(0, messages - 2, 1 if much else STRIDE):
+        play(Reorder(DOWN, message), Reorder(DOWN, message + apart), history=history)
 
 
 ANEW = History(
-    None,
     [
         Start("a"),
         Settle(),
@@ -166,25 +180,29 @@ ANEW = History(
 """Each start begins one more attempt, which ends at once: a repeat would begin yet another."""
 
 
+@MUCH
 @pytest.mark.parametrize("fault", [Drop, Silence, partial(CutIn, offset=9)])
-def test_a_start_that_may_begin_anew_is_not_repeated(fault: Callable[[str, int], Fault]) -> None:
+def test_a_start_that_may_begin_anew_is_not_repeated(
+    fault: Callable[[str, int], Fault], much: bool
+) -> None:
     clean = play(history=ANEW)
     assert clean.times_accepted(0) == 3
     for way in (UP, DOWN):
-        for message in range(clean.link.faults.ways[way].messages - 2):
+        for message in range(0, clean.link.faults.ways[way].messages - 2, 1 if much else STRIDE):
             player = play(fault(way, message), history=ANEW)
             assert player.times_accepted(0) <= 3
 
 
+@MUCH
 @pytest.mark.parametrize("kind", [Drop, Silence, partial(CutIn, offset=9)])
-def test_a_cancel_is_never_lost(kind: Callable[[str, int], Fault]) -> None:
+def test_a_cancel_is_never_lost(kind: Callable[[str, int], Fault], much: bool) -> None:
     """Whether the request is lost on its way or the answer is: it is asked again."""
-    history = History(None, [Start("a"), Settle(), Cancel("a")])
+    history = History([Start("a"), Settle(), Cancel("a")])
     ways = play(history=history).link.faults.ways
     for way in (UP, DOWN):
-        for message in range(ways[way].messages - 2):
+        for message in range(0, ways[way].messages - 2, 1 if much else STRIDE):
             player = play(kind(way, message), history=history)
-            assert player.finals[("a", 1)].cause == "user"
+            assert player.seen.finals[("a", 1)].cause == "user"
 
 
 async def _linger(link: FaultyLink) -> tuple[JobState, JobState]:
@@ -201,19 +219,19 @@ async def _linger(link: FaultyLink) -> tuple[JobState, JobState]:
 
 
 @pytest.mark.parametrize("way", [UP, DOWN])
-@pytest.mark.parametrize("kind", [Drop, Double, Swap, Silence, partial(CutIn, offset=9)])
+@pytest.mark.parametrize("kind", [Drop, Duplicate, Reorder, Silence, partial(CutIn, offset=9)])
 def test_a_job_that_lingers_is_still_its_clients(
     kind: Callable[[str, int], Fault], way: str
 ) -> None:
     for message in range(1, 8):
-        link = FaultyLink(None, [kind(way, message), CutIn(DOWN, 12, 5), CutIn(DOWN, 14, 5)])
-        states = run_scheduled([], _linger, link)
+        link = FaultyLink(None, faults=[kind(way, message), CutIn(DOWN, 12, 5), CutIn(DOWN, 14, 5)])
+        states = Schedule().run(_linger, link, max_steps=MAX_STEPS)
         assert states == (JobState.RUNNING, JobState.CANCELLED), message
 
 
 def test_an_attempt_to_reconnect_that_hangs_leaves_time_for_another() -> None:
     """By default an attempt may take as long as jobs linger."""
     for lost in range(1, 6):
-        link = FaultyLink(None, [CutIn(DOWN, 2, 0), Drop(UP, lost)])
-        states = run_scheduled([], _linger, link)
+        link = FaultyLink(None, faults=[CutIn(DOWN, 2, 0), Drop(UP, lost)])
+        states = Schedule().run(_linger, link, max_steps=MAX_STEPS)
         assert states == (JobState.RUNNING, JobState.CANCELLED), lost

@@ -2,75 +2,66 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
-from faulty import Fault, faults
-from faulty_histories import FaultyPlayer
-from histories import (
-    IDS,
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from supervisor._model import JobState
+from supervisor.testing import Schedule, explore, schedules
+from supervisor.testing._histories.check import Over, check_history
+from supervisor.testing._histories.draw import histories
+from supervisor.testing._histories.player import Player
+from supervisor.testing.commands import (
+    Aside,
     Cancel,
+    Command,
     End,
     History,
-    Link,
     Manner,
-    NamedLink,
     Pass,
-    Player,
     Settle,
     Start,
     Ticks,
-    WireLink,
-    histories,
 )
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from schedules import deviations, run_scheduled
 
-from supervisor._model import JobState
+IDS = ("a", "b", "c")
 
-
-async def play(history: History, make_link: type[Link] = Link) -> Player:
-    player = Player(history, make_link)
-    await player.play()
-    return player
+FEW: list[tuple[Over, int]] = [("process", 400), ("name", 60), ("wire", 120), ("faulty", 80)]
+MANY: list[tuple[Over, int]] = [("process", 4000), ("name", 500), ("wire", 1500), ("faulty", 800)]
 
 
-@settings(max_examples=1500, suppress_health_check=[HealthCheck.too_slow])
-@given(histories(), deviations())
-def test_the_invariants_hold_in_every_history(
-    history: History, schedule: list[tuple[int, int]]
-) -> None:
-    run_scheduled(schedule, play, history)
+def hold(over: Over, examples: int, commands: tuple[int, int] = (8, 16)) -> None:
+    """Every invariant, in so many histories."""
+    faulty = over == "faulty"
+
+    @settings(max_examples=examples, suppress_health_check=list(HealthCheck))
+    @given(histories(*commands, faults=faulty), schedules(5, 300 if faulty else 60))
+    def holds(history: History, schedule: Schedule) -> None:
+        check_history(history, schedule, over=over)
+
+    holds()
 
 
-@settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow])
-@given(histories(), deviations())
-def test_the_invariants_hold_for_jobs_started_by_name(
-    history: History, schedule: list[tuple[int, int]]
-) -> None:
-    run_scheduled(schedule, play, history, NamedLink)
+@pytest.mark.parametrize(("over", "examples"), FEW)
+def test_the_invariants_hold_in_every_history(over: Over, examples: int) -> None:
+    hold(over, examples)
 
 
-@settings(max_examples=400, suppress_health_check=[HealthCheck.too_slow])
-@given(histories(), deviations())
-def test_the_invariants_hold_over_the_wire(
-    history: History, schedule: list[tuple[int, int]]
-) -> None:
-    run_scheduled(schedule, play, history, WireLink)
+@pytest.mark.soak
+@pytest.mark.parametrize(("over", "examples"), MANY)
+def test_the_invariants_hold_in_many_more_histories(over: Over, examples: int) -> None:
+    hold(over, examples)
 
 
-async def play_over(faults: list[Fault], history: History) -> None:
-    await FaultyPlayer(history, faults).play()
+@pytest.mark.soak
+@pytest.mark.parametrize(("over", "examples"), [("process", 1000), ("wire", 1000), ("faulty", 500)])
+def test_the_invariants_hold_in_long_histories(over: Over, examples: int) -> None:
+    hold(over, examples, (16, 40))
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
-@given(histories(), faults(), deviations(longest_gap=300))
-def test_a_client_on_a_faulty_link_has_the_supervisors_history(
-    history: History, faults: list[Fault], schedule: list[tuple[int, int]]
-) -> None:
-    run_scheduled(schedule, play_over, faults, history)
-
-
-RACES = [
+RACES: list[list[Command]] = [
     [Start("a"), Cancel("a")],
     [Start("a"), Ticks(1), Cancel("a"), End("a")],
     [Start("a"), Ticks(2), End("a"), Cancel("a", wait=True)],
@@ -80,29 +71,44 @@ RACES = [
     [Start("a", Manner(killable=True, spawn=2.0)), Ticks(2), Pass(2.0), Cancel("a")],
     [Start("a"), Start("a", conflict="replace"), Cancel("a"), Start("a", reuse="allow")],
     [Start("a"), Start("b"), Cancel("a"), Cancel("b"), Start("c")],
+    [Aside(Start("a")), Aside(Cancel("a", if_unknown="remember")), Start("a")],
+    [Start("a"), Aside(Cancel("a")), End("a"), Aside(Start("a", conflict="replace"))],
 ]
+
+
+def explore_history(history: History, preemptions: int) -> Any:
+    async def play() -> None:
+        await Player(history, unfair=preemptions).play()
+
+    return explore(play, preemptions=preemptions, max_runs=100_000)
 
 
 @pytest.mark.parametrize(
     "commands", RACES, ids=lambda value: " ".join(type(c).__name__ for c in value)
 )
 @pytest.mark.parametrize("slots", [None, 1])
-def test_small_races_under_every_single_preemption(commands: list, slots: int | None) -> None:  # type: ignore[type-arg]
-    history = History(slots, commands)
-    run_scheduled([], play, history)
-    for gap in range(30):
-        for option in (1, 2, 3):
-            run_scheduled([(gap, option)], play, history)
+def test_small_races_under_every_single_preemption(
+    commands: list[Command], slots: int | None
+) -> None:
+    assert explore_history(History(commands, slots=slots), 1).exhausted
 
 
-@given(st.permutations(IDS), deviations(2))
+@pytest.mark.soak
+@pytest.mark.parametrize(
+    "commands", RACES, ids=lambda value: " ".join(type(c).__name__ for c in value)
+)
+def test_small_races_under_every_two_preemptions(commands: list[Command]) -> None:
+    assert explore_history(History(commands), 2).exhausted
+
+
+@given(st.permutations(IDS), schedules(2))
 @settings(max_examples=30)
 def test_a_cancel_that_comes_first_wins_whoever_comes_second(
-    ids: list[str], schedule: list[tuple[int, int]]
+    ids: list[str], schedule: Schedule
 ) -> None:
     history = History(
-        None, [Cancel(ids[0], if_unknown="remember"), Start(ids[1]), Start(ids[0]), Settle()]
+        [Cancel(ids[0], if_unknown="remember"), Start(ids[1]), Start(ids[0]), Settle()]
     )
-    player = run_scheduled(schedule, play, history)
-    assert player.finals[(ids[0], 1)].state is JobState.CANCELLED
-    assert not player.ground.entered[(ids[0], 1)]
+    played = check_history(history, schedule)
+    assert played.finals[(ids[0], 1)].state is JobState.CANCELLED
+    assert (ids[0], 1) not in played.entered or not played.entered[(ids[0], 1)]

@@ -7,11 +7,6 @@ import gc
 import pytest
 import trio
 import trio.testing
-from faulty import Fault, faults
-from faulty_histories import FaultyPlayer
-from histories import History, Link, Player, WireLink, histories
-from hypothesis import HealthCheck, given, settings
-from schedules import deviations, run_scheduled
 
 from supervisor import (
     CancelReply,
@@ -76,28 +71,3 @@ def test_memory_does_not_grow_with_jobs_that_are_over() -> None:
             assert sum(sup.statistics_nowait().jobs.values()) <= 10_100
 
     trio.run(main)
-
-
-@pytest.mark.parametrize("link", [Link, WireLink])
-def test_many_more_histories(link: type[Link]) -> None:
-    @settings(max_examples=1000, suppress_health_check=list(HealthCheck))
-    @given(histories(16, 40), deviations())
-    def hold(history: History, schedule: list[tuple[int, int]]) -> None:
-        async def play() -> None:
-            await Player(history, link).play()
-
-        run_scheduled(schedule, play)
-
-    hold()
-
-
-def test_many_more_histories_on_faulty_links() -> None:
-    @settings(max_examples=500, suppress_health_check=list(HealthCheck))
-    @given(histories(12, 30), faults(1, 20), deviations(longest_gap=600))
-    def hold(history: History, faults: list[Fault], schedule: list[tuple[int, int]]) -> None:
-        async def play() -> None:
-            await FaultyPlayer(history, faults).play()
-
-        run_scheduled(schedule, play)
-
-    hold()

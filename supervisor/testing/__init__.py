@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from ._cancelling import CancellationUnsafe as CancellationUnsafe
     from ._cancelling import CancelledAt as CancelledAt
     from ._cancelling import CancelledEverywhere as CancelledEverywhere
+    from ._cancelling import NothingToCancel as NothingToCancel
+    from ._cancelling import TooManyCheckpoints as TooManyCheckpoints
     from ._cancelling import cancel_everywhere as cancel_everywhere
     from ._conformance import ConformanceReport as ConformanceReport
     from ._conformance import LauncherWorks as LauncherWorks
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from ._linear import Model as Model
     from ._linear import NotLinearizable as NotLinearizable
     from ._linear import Operation as Operation
+    from ._linear import SearchTooLong as SearchTooLong
     from ._linear import check_linearizable as check_linearizable
     from ._schedules.explore import explore as explore
     from ._schedules.points import BadOrder as BadOrder
@@ -46,25 +49,28 @@ if TYPE_CHECKING:
     from ._schedules.strategies import schedules as schedules
     from ._stub import Fails as Fails
     from ._stub import Hangs as Hangs
+    from ._stub import NotScripted as NotScripted
+    from ._stub import StubControl as StubControl
     from ._stub import StubJob as StubJob
     from ._stub import Succeeds as Succeeds
     from ._stub import stub_job as stub_job
 
 _NAMES = {
-    "_cancelling": "CancellationUnsafe CancelledAt CancelledEverywhere cancel_everywhere",
+    "_cancelling": "CancellationUnsafe CancelledAt CancelledEverywhere NothingToCancel "
+    "TooManyCheckpoints cancel_everywhere",
     "_conformance": "ConformanceReport LauncherWorks NotConforming check_launcher check_store",
     "_histories.broken": "HistoryBroken",
     "_histories.check": "Played check_history",
     "_histories.commands": "History",
     "_histories.draw": "histories",
     "_histories.machine": "JobMachine",
-    "_linear": "Model NotLinearizable Operation UNANSWERED check_linearizable",
+    "_linear": "Model NotLinearizable Operation SearchTooLong UNANSWERED check_linearizable",
     "_schedules.explore": "explore",
     "_schedules.points": "BadOrder explore_points point",
     "_schedules.races": "Explored RaceFound",
     "_schedules.schedule": "Schedule replay",
     "_schedules.strategies": "schedules",
-    "_stub": "Fails Hangs StubJob Succeeds stub_job",
+    "_stub": "Fails Hangs NotScripted StubControl StubJob Succeeds stub_job",
 }
 """Where each public name lives; a test holds this and the imports above equal."""
 

@@ -82,7 +82,9 @@ def _check_arguments(
 ) -> None:
     try:
         signature = inspect.signature(async_fn)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError) as exc:
+        if isinstance(async_fn, partial):
+            raise BadScenario(f"the arguments bound to {name} do not fit: {exc}") from None
         return  # one that does not tell its arguments
     try:
         signature.bind(*args)

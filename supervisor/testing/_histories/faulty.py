@@ -1,10 +1,9 @@
-"""A link between a client and a server that loses, doubles, swaps and cuts what passes over it.
+"""A connection that loses, doubles, swaps and cuts what passes over it.
 
-It sits in the client's stream and reads what goes by: one HTTP head, then websocket frames
-(RFC 6455, 5.2), masked or not. The faults are given beforehand, and each happens once: from then on
-the link is clean, so that whoever goes on trying gets through. Messages and bytes are counted over
-the whole run, reconnects included; a fault that is meant for a message that another fault had
-already takes the next one.
+It sits in the client's stream and reads what goes by. The faults are given beforehand, and each
+happens once: from then on the connection is clean, so that whoever goes on trying gets through.
+Messages and bytes are counted over the whole run, reconnects included; a fault that is meant for a
+message that another fault had already takes the next one.
 
 Only data messages are lost, doubled or swapped. Pings, pongs and close frames pass: TCP loses
 nothing in the middle either, and a program between that drops messages still answers pings. A cut
@@ -14,177 +13,16 @@ can fall on any byte, in the HTTP head, too.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Literal, NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import trio
 import trio.testing
-from hypothesis import strategies as st
 
-UP: Literal["up"] = "up"
-DOWN: Literal["down"] = "down"
-"""Up is from the client to the server."""
+from .faults import DOWN, UP, CutAt, CutIn, Drop, Duplicate, Fault, Reorder, Silence
+from .frames import Splitter, Unit, payload
 
-
-# --- faults -----------------------------------------------------------------------------------
-
-
-class Drop(NamedTuple):
-    """The message never arrives."""
-
-    way: str
-    message: int
-
-
-class Double(NamedTuple):
-    """The message arrives twice."""
-
-    way: str
-    message: int
-
-
-class Swap(NamedTuple):
-    """The message arrives after the next one; never, if the connection has no next one."""
-
-    way: str
-    message: int
-
-
-class CutIn(NamedTuple):
-    """The connection ends when so much of the message has passed (counted around its length)."""
-
-    way: str
-    message: int
-    offset: int
-    reset: bool = True
-
-
-class CutAt(NamedTuple):
-    """The connection ends when so many bytes have passed, HTTP heads included."""
-
-    way: str
-    byte: int
-    reset: bool = True
-
-
-class Silence(NamedTuple):
-    """From this message on nothing passes any more, either way, and nobody is told."""
-
-    way: str
-    message: int
-
-
-Fault = Drop | Double | Swap | CutIn | CutAt | Silence
-
-WAYS = st.sampled_from([UP, DOWN])
-NUMBERS = st.integers(0, 30)
-
-
-def _of_a_message(kind: Callable[..., Fault]) -> st.SearchStrategy[Fault]:
-    return st.builds(kind, WAYS, NUMBERS)
-
-
-FAULTS: st.SearchStrategy[Fault] = st.one_of(
-    _of_a_message(Drop),
-    _of_a_message(Double),
-    _of_a_message(Swap),
-    st.builds(CutIn, WAYS, NUMBERS, st.integers(0, 600), st.booleans()),
-    st.builds(CutAt, WAYS, st.integers(0, 6000), st.booleans()),
-    _of_a_message(Silence),
-)
-
-
-def faults(least: int = 0, most: int = 6) -> st.SearchStrategy[list[Fault]]:
-    """Lists of faults for one run."""
-    return st.lists(FAULTS, min_size=least, max_size=most)
-
-
-# --- messages ---------------------------------------------------------------------------------
-
-
-class Unit(NamedTuple):
-    """What cannot be told apart on its own: a head, a control frame, or a whole message."""
-
-    raw: bytes
-    is_message: bool
-
-
-class Splitter:
-    """Cuts a stream of bytes into units; bytes in, units out."""
-
-    def __init__(self) -> None:
-        self._bytes = bytearray()
-        self._message = bytearray()
-        self._next: Callable[[], Unit | None] = self._head
-
-    def feed(self, data: bytes) -> Iterator[Unit]:
-        """Take bytes in; the units that are complete now."""
-        self._bytes += data
-        while (unit := self._next()) is not None:
-            if unit.raw:
-                yield unit
-
-    def _take(self, size: int) -> bytes:
-        taken = bytes(self._bytes[:size])
-        del self._bytes[:size]
-        return taken
-
-    def _head(self) -> Unit | None:
-        end = self._bytes.find(b"\r\n\r\n")
-        if end < 0:
-            return None
-        head = self._take(end + 4)
-        is_upgrade = head.startswith((b"GET ", b"HTTP/1.1 101 "))
-        self._next = self._frame if is_upgrade else self._rest
-        return Unit(head, False)
-
-    def _rest(self) -> Unit | None:
-        """Whatever this is, it is no websocket."""
-        return Unit(self._take(len(self._bytes)), False) if self._bytes else None
-
-    def _frame(self) -> Unit | None:
-        size = frame_size(self._bytes)
-        if size is None or len(self._bytes) < size:
-            return None
-        frame = self._take(size)
-        if frame[0] & 0x08:
-            return Unit(frame, False)
-        self._message += frame
-        if not frame[0] & 0x80:
-            return Unit(b"", True)  # a part of a message; more of it follows
-        whole = bytes(self._message)
-        self._message.clear()
-        return Unit(whole, True)
-
-
-def frame_size(data: bytes | bytearray) -> int | None:
-    """How long the frame is that begins here; None if that cannot be told yet."""
-    if len(data) < 2:
-        return None
-    size = data[1] & 0x7F
-    extended = {126: 2, 127: 8}.get(size, 0)
-    start = 2 + extended
-    if len(data) < start:
-        return None
-    if extended:
-        size = int.from_bytes(data[2:start], "big")
-    return start + (4 if data[1] & 0x80 else 0) + size
-
-
-def payload(message: bytes) -> bytes:
-    """What a message says, put together from its frames."""
-    said = bytearray()
-    while message:
-        size = frame_size(message)
-        assert size is not None
-        frame, message = message[:size], message[size:]
-        start = 2 + {126: 2, 127: 8}.get(frame[1] & 0x7F, 0)
-        if frame[1] & 0x80:
-            mask, body = frame[start : start + 4], frame[start + 4 :]
-            said += bytes(byte ^ mask[at % 4] for at, byte in enumerate(body))
-        else:
-            said += frame[start:]
-    return bytes(said)
+__all__ = ["Faults", "FaultyStream", "Filter", "Happened", "MemoryStream", "Outcome", "Way"]
 
 
 # --- one way of a link ------------------------------------------------------------------------
@@ -200,6 +38,15 @@ class Happened(NamedTuple):
     def said(self) -> Any:
         """The JSON of that message."""
         return json.loads(payload(self.raw))
+
+    def __str__(self) -> str:
+        if not self.raw:
+            return repr(self.fault)
+        said = self.said
+        if not isinstance(said, dict):
+            return f"{self.fault!r}: a batch"
+        number = f" {said['id']}" if "id" in said else ""
+        return f"{self.fault!r}: {said.get('method', 'the answer to')}{number}"
 
 
 class Way:
@@ -271,9 +118,9 @@ class Filter:
         match self._way.fault_for(raw):
             case Drop():
                 return [], None
-            case Double():
+            case Duplicate():
                 return [raw, raw, *self._release()], None
-            case Swap():
+            case Reorder():
                 self._held.append(raw)
                 return [], None
             case CutIn(offset=offset) as cut:
@@ -385,8 +232,7 @@ class FaultyStream(trio.abc.Stream):
 
     async def _received_end(self) -> bytes:
         await trio.lowlevel.checkpoint()
-        assert self._ended is not None
-        if self._ended.reset:
+        if self._ended is not None and self._ended.reset:
             raise trio.BrokenResourceError("the link was cut")
         return b""
 

@@ -1,0 +1,1 @@
+"""Random lives of a few jobs, played against a real supervisor, and what holds after every step."""
