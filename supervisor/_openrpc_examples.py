@@ -212,7 +212,7 @@ _NOTIFICATIONS: Final = {
         job_id="build", attempt=1, state=JobState.RUNNING,
     ),
     "events.bookmark": BookmarkNotice(
-        subscription_id="e1", prev_seq=42, instance=_INSTANCE, seq=57
+        subscription_id="e1", number=3, prev_seq=42, instance=_INSTANCE, seq=57
     ),
     "events.log": LogNotice(subscription_id="e1", **_LINE),
     "events.progress": ProgressNotice(

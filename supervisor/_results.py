@@ -281,12 +281,14 @@ class BookmarkNotice:
 
     Args:
         subscription_id: whose it is.
+        number: counts the bookmarks of this subscription, from 1 on.
         prev_seq: the position of this subscription before.
         instance: the supervisor that counts.
         seq: the position now; the same as before if nothing happened at all.
     """
 
     subscription_id: str
+    number: int
     prev_seq: int
     instance: str
     seq: int

@@ -13,7 +13,7 @@ import pytest
 import trio
 
 from supervisor import JobState
-from supervisor.testing import Schedule
+from supervisor.testing import Schedule, check_history
 from supervisor.testing._histories.faulty_link import HEARTBEAT, FaultyLink
 from supervisor.testing._histories.faulty_player import FaultyPlayer
 from supervisor.testing._histories.ground import Ground
@@ -26,6 +26,7 @@ from supervisor.testing.commands import (
     Duplicate,
     End,
     Fault,
+    Get,
     History,
     Manner,
     Reorder,
@@ -235,3 +236,12 @@ def test_an_attempt_to_reconnect_that_hangs_leaves_time_for_another() -> None:
         link = FaultyLink(None, faults=[CutIn(DOWN, 2, 0), Drop(UP, lost)])
         states = Schedule().run(_linger, link, max_steps=MAX_STEPS)
         assert states == (JobState.RUNNING, JobState.CANCELLED), lost
+
+
+@pytest.mark.parametrize("lost", range(8, 12))
+@pytest.mark.parametrize("doubled", range(8, 15))
+def test_a_bookmark_that_came_twice_does_not_make_up_for_an_answer(
+    lost: int, doubled: int
+) -> None:
+    faults = [Drop(DOWN, lost), Duplicate(DOWN, doubled)]
+    check_history(History([Start("a"), Get("a")], faults=faults), over="faulty")

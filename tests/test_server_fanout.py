@@ -123,6 +123,7 @@ def test_a_quiet_subscription_hears_where_it_is_and_that_we_are_here() -> None:
             assert method == "events.bookmark"
             assert params == {
                 "subscription_id": "e1",
+                "number": 3,
                 "prev_seq": 3,
                 "instance": world.sup.instance,
                 "seq": 3,

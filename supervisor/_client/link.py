@@ -108,6 +108,7 @@ class Link:
         self.room = trio.Event()
         self._questions: dict[int, _Question] = {}
         self._watches: dict[str, RemoteWatch] = {}
+        self._bookmarks: dict[object, int] = {}
         self._left: set[object] = set()  # requests whose callers have left
         self._unsubscribed: set[str] = set()
         self._doubled = False
@@ -333,9 +334,19 @@ class Link:
         try:
             is_new = watch.take(method, params)
             self.progressed |= is_new
-            self._doubled |= not is_new and method != "events.bookmark"
+            if method == "events.bookmark":
+                is_new = self._is_next_bookmark(id, params)
+            self._doubled |= not is_new
         except ProtocolError as exc:
             self.fail(str(exc))
+
+    def _is_next_bookmark(self, id: object, params: Mapping[str, Any]) -> bool:
+        """Whether a bookmark has not come before; its position alone does not tell."""
+        number = _count(params, "number")
+        if number is None or number <= self._bookmarks.get(id, 0):
+            return False
+        self._bookmarks[id] = number
+        return True
 
     # --- hello, and what follows ---------------------------------------------------------------
 
@@ -358,6 +369,7 @@ class Link:
         """Nobody wants to hear it any more."""
         for id in [id for id, other in self._watches.items() if other is watch]:
             del self._watches[id]
+            self._bookmarks.pop(id, None)
             self.unsubscribe(id)
 
     def unsubscribe(self, id: str) -> None:

@@ -76,9 +76,16 @@ class Frames:
             self._bodies.put(key, raw, known, len(known[1]))
         return known
 
-    def bookmark(self, subscription_id: str, prev_seq: int, instance: str, seq: int) -> bytes:
+    def bookmark(
+        self, subscription_id: str, number: int, prev_seq: int, instance: str, seq: int
+    ) -> bytes:
         """The frame of a bookmark."""
-        body = b'"prev_seq":%d,"instance":"%s","seq":%d}' % (prev_seq, instance.encode(), seq)
+        body = b'"number":%d,"prev_seq":%d,"instance":"%s","seq":%d}' % (
+            number,
+            prev_seq,
+            instance.encode(),
+            seq,
+        )
         return _framed("events.bookmark", subscription_id, body)
 
 

@@ -61,6 +61,7 @@ class Subscription:
         self.queued = False
         self.sent_at = 0.0
         self._seq = from_seq
+        self._bookmarks = 0
         self._params = params
         self._stream = stream
         self._scope = trio.CancelScope()
@@ -177,5 +178,8 @@ class Subscription:
         seq = self._watch.position
         if seq is None or not self.live or self._stream.crowded:
             return
-        self._send([frames.bookmark(self.id, self._seq, self._watch.instance, seq)])
+        self._bookmarks += 1
+        self._send(
+            [frames.bookmark(self.id, self._bookmarks, self._seq, self._watch.instance, seq)]
+        )
         self._seq, self.sent_at = seq, now
