@@ -343,7 +343,9 @@ class Link:
     def _is_next_bookmark(self, id: object, params: Mapping[str, Any]) -> bool:
         """Whether a bookmark has not come before; its position alone does not tell."""
         number = _count(params, "number")
-        if number is None or number <= self._bookmarks.get(id, 0):
+        if number is None:
+            return True  # a server that does not count them
+        if number <= self._bookmarks.get(id, 0):
             return False
         self._bookmarks[id] = number
         return True
