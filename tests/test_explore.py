@@ -134,7 +134,7 @@ def test_a_deadlock_is_a_failure_that_says_where_each_waits() -> None:
     assert isinstance(race.__cause__, Deadlock)
     assert race.schedule.preemptions == 1
     waiting = [line for line in str(race).splitlines() if " waits at " in line]
-    assert [line.split()[0] for line in waiting] == ["scenario", "take", "take"]
+    assert [line.split()[0] for line in waiting] == ["main", "take", "take"]
     assert all("test_explore.py:" in line for line in waiting)
 
 
@@ -150,7 +150,7 @@ def test_a_failure_without_preemptions_is_told_as_such() -> None:
 
     race = found(wrong)
     assert race.schedule.preemptions == 0
-    assert "no race" in str(race)
+    assert "in the plainest order already" in str(race)
     assert isinstance(race.__cause__, ValueError)
 
 
@@ -209,6 +209,25 @@ def test_the_error_of_a_group_is_told_with_its_line() -> None:
 def test_arguments_are_bound_with_partial() -> None:
     assert explore(partial(count, 2, locked=True)).exhausted
     assert found(partial(count, 2, locked=False)).schedule.scenario == "test_explore.count"
+
+
+def test_arguments_can_be_passed() -> None:
+    assert explore(count, 2, True).exhausted
+    assert explore(count, 2, True, workers=2).exhausted
+    with pytest.raises(RaceFound) as raised:
+        explore(count, 2, False)
+    assert 'replay("race1 test_explore.count 1+1", count, 2, False)' in str(raised.value)
+
+
+def test_the_line_to_replay_has_what_was_bound() -> None:
+    told = str(found(partial(count, 2, locked=False)))
+    assert '1+1", functools.partial(count, 2, locked=False))' in told
+
+
+def test_the_story_ends_where_the_scenario_hangs() -> None:
+    story = found(opposite_locks).story
+    assert "run main" in story
+    assert "ends" not in story
 
 
 def test_the_story_names_tasks_and_lines() -> None:
@@ -295,6 +314,7 @@ async def needs_an_argument(key: str) -> None: ...
         (async_generator_scenario, "is an async generator"),
         (needs_an_argument, r"functools.partial\(needs_an_argument"),
         (None, "needs an async function, not None"),
+        (lambda: lost_update(), "bind arguments with functools.partial"),
         (partial(sync_scenario), "needs an `async def`"),
         (partial(needs_an_argument, 1, 2), "arguments bound to needs_an_argument do not fit"),
     ],
@@ -415,6 +435,19 @@ def test_what_an_earlier_run_left_is_noticed() -> None:
 
     with pytest.raises(NotDeterministic, match="Make all of that anew"):
         explore(two_tasks)
+
+
+def test_another_run_than_before_is_noticed_though_none_fails() -> None:
+    left: list[int] = []
+
+    async def shorter_each_time() -> None:
+        left.append(1)
+        async with trio.open_nursery() as nursery:
+            for _ in range(max(0, 4 - len(left))):
+                nursery.start_soon(trio.lowlevel.checkpoint)
+
+    with pytest.raises(NotDeterministic, match="did not come to the choices"):
+        explore(shorter_each_time)
 
 
 # --- no traces ----------------------------------------------------------------------------------

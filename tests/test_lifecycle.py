@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import pytest
 from fakes import PROOF, at, error, make_request, make_spec, raised
 from hypothesis import given
@@ -32,7 +33,7 @@ from supervisor._lifecycle import (
     classify_cancel,
     next_rung,
 )
-from supervisor._model import FINAL_STATES, CancelOutcome, Cause, How, JobState, Rung
+from supervisor._model import FINAL_STATES, CancelOutcome, Cause, How, JobState, Progress, Rung
 from supervisor._records import (
     Backoff,
     Cancelling,
@@ -52,7 +53,7 @@ from supervisor._records import (
     Stuck,
     Vanished,
 )
-from supervisor._view import certificate_of, job_view
+from supervisor._view import certificate_of, job_view, when
 
 S = JobState
 ASYNC = make_spec(kind="async", can_force=False)
@@ -169,6 +170,30 @@ def cell_id(value: object) -> str:
 
 def test_every_state_has_a_row() -> None:
     assert set(TRANSITIONS) == set(JobState)
+
+
+ENDS = {S.SUCCEEDED, S.FAILED, S.BACKOFF}
+KNOWN: dict[JobState, dict[type, set[JobState]]] = {
+    S.PENDING: {Launch: {S.STARTING}, Cancel: {S.CANCELLED, S.TIMED_OUT}},
+    S.STARTING: {Started: {S.RUNNING}, Ended: ENDS, Cancel: {S.CANCELLING}},
+    S.RUNNING: {Ended: ENDS, Cancel: {S.CANCELLING}},
+    S.CANCELLING: {
+        **{kind: {S.CANCELLING} for kind in (Started, Join, Escalate, Climb)},
+        Resist: {S.STUCK},
+        Ended: {*ENDS, S.CANCELLED, S.TIMED_OUT},
+    },
+    S.STUCK: {
+        **{kind: {S.STUCK} for kind in (Started, Join)},
+        Ended: {S.CANCELLED, S.TIMED_OUT, S.BACKOFF},
+    },
+    S.BACKOFF: {Launch: {S.STARTING}, Cancel: {S.CANCELLED, S.TIMED_OUT}},
+}
+
+
+@pytest.mark.parametrize(("state", "kind"), CELLS, ids=cell_id)
+def test_which_input_a_state_takes_and_where_it_may_lead(state: JobState, kind: type) -> None:
+    row = TRANSITIONS[state].get(kind)
+    assert (None if row is None else row.leads_to) == KNOWN.get(state, {}).get(kind)
 
 
 @pytest.mark.parametrize("state", sorted(FINAL_STATES))
@@ -566,6 +591,7 @@ HOW = [
     (NeverStarted(None, PROOF), "never_started", "never_started", "never_started"),
     (Vanished(error("gone"), PROOF), "vanished", "vanished", "vanished"),
     (raised(), "raised", "raised", "raised"),
+    (RETURNED, "returned", "returned", "returned"),
 ]
 
 
@@ -674,6 +700,208 @@ def test_a_stuck_job_says_why_and_where() -> None:
         job = job_view(spec, record, 9, now=20.0)
         assert (job.state, job.where) == (S.STUCK, ("here",))
         assert why in (job.why or "")
+
+
+# --- what a step keeps, and what it puts on record ------------------------------------------------
+
+
+@pytest.mark.parametrize(("state", "kind"), FILLED, ids=cell_id)
+def test_when_the_body_was_entered_is_never_forgotten(state: JobState, kind: type) -> None:
+    for spec, record, input in itertools.product(
+        (ASYNC, KILLABLE), records_of(state), inputs_of(kind)
+    ):
+        moved = advance(spec, record, input).record
+        if isinstance(input, Started):
+            expected = record.started if state is S.STUCK else at(6.0)  # type: ignore[union-attr]
+        elif isinstance(moved, Starting):
+            continue  # another attempt, or the first
+        else:
+            expected = getattr(record, "started", None)
+        assert moved.started == expected  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("record", [RUNNING, cancelling(), stuck()], ids=repr)
+def test_the_result_and_the_last_progress_are_on_the_final_record(record: Record) -> None:
+    progress = Progress(3.0, 4.0)
+    ended = advance(ASYNC, record, Ended(RETURNED, at(8.0), None, progress)).record
+    job = job_view(ASYNC, ended, 9, now=8.0)
+    assert (job.result, job.progress) == ("value", progress)
+
+
+@pytest.mark.parametrize("record", [RUNNING, cancelling(), stuck()], ids=repr)
+def test_what_did_not_return_has_no_result(record: Record) -> None:
+    job = job_view(ASYNC, advance(ASYNC, record, Ended(raised(), at(8.0))).record, 9, now=8.0)
+    assert (job.result, job.progress, job.error) == (None, None, error())
+
+
+def test_a_job_that_exits_by_itself_tells_its_exit_code() -> None:
+    ended = advance(KILLABLE, RUNNING, Ended(Exited(3, None, PROOF), at(8.0))).record
+    assert job_view(KILLABLE, ended, 9, now=8.0).exit_code == 3
+
+
+@pytest.mark.parametrize(
+    ("record", "how"),
+    [(RUNNING, "exited"), (cancelling(cause=Cause.SHUTDOWN), "cooperative")],
+    ids=["running", "cancelling"],
+)
+def test_a_job_that_waits_to_restart_tells_how_the_attempt_before_ended(
+    record: Record, how: str
+) -> None:
+    moved = advance(
+        KILLABLE, record, Ended(Exited(3, None, PROOF), at(6.0), restart_at=at(9.0))
+    ).record
+    job = job_view(KILLABLE, moved, 9, now=6.0)
+    assert (job.state, job.exit_code, job.how) == (S.BACKOFF, 3, how)
+    assert isinstance(moved, Backoff)
+    assert moved.restart_at == at(9.0)
+
+
+def test_whether_another_attempt_follows_is_asked_of_the_cause_of_the_request() -> None:
+    for cause in Cause:
+        _, record = cancel(KILLABLE, RUNNING, make_request(1.0, cause=cause))
+        assert job_view(KILLABLE, record, 9, now=1.0).cause == cause
+        moved = advance(KILLABLE, record, Ended(EXITS[5], at(6.0), at(9.0))).record
+        assert (moved.state is S.BACKOFF) == (cause in CAN_BE_FOLLOWED)
+
+
+def test_a_pending_job_is_proven_never_to_have_started() -> None:
+    request = make_request(5.0)
+    _, ended = cancel(KILLABLE, Pending(1, 1), request)
+    certificate = certificate_of(ended)
+    assert certificate is not None
+    assert certificate.proof.means == "never_started"
+    assert certificate.proof.detail == "the body was never entered"
+
+
+@pytest.mark.parametrize("record", [Pending(1, 1), BACKOFF], ids=repr)
+def test_what_ends_before_it_runs_was_on_no_rung_of_the_ladder(record: Record) -> None:
+    request = make_request(5.0, grace=4.0)
+    _, ended = cancel(make_spec(notice=3.0), record, request)
+    assert isinstance(ended, Final)
+    assert ended.ended == request.at
+    assert ended.stop == Stop(Cause.USER, request, (), 0, Rung.CANCEL, (), 0.0, 5.0, 4.0)
+
+
+@pytest.mark.parametrize("record", [Pending(1, 1), BACKOFF], ids=repr)
+def test_a_cancel_that_came_before_its_job_ends_it_when_it_comes(record: Record) -> None:
+    ended = advance(KILLABLE, record, Cancel(make_request(5.0), now=at(8.0))).record
+    assert isinstance(ended, Final)
+    assert ended.ended == at(8.0)
+    certificate = certificate_of(ended)
+    assert certificate is not None
+    assert certificate.request_to_dead == 3.0
+
+
+def test_a_short_notice_is_given_as_well() -> None:
+    _, moved = cancel(make_spec(notice=0.5), RUNNING, make_request(5.0))
+    assert isinstance(moved, Cancelling)
+    assert (moved.stop.rung, moved.stop.rung_ends, moved.stop.kill_at) == (Rung.NOTICE, 5.5, 15.5)
+
+
+def test_a_limit_cuts_the_ladder_short() -> None:
+    request = msgspec.structs.replace(make_request(5.0), limit=9.0)
+    _, moved = cancel(make_spec(notice=60.0), RUNNING, request)
+    assert isinstance(moved, Cancelling)
+    assert (moved.stop.rung, moved.stop.rung_ends, moved.stop.kill_at) == (Rung.NOTICE, 9.0, 9.0)
+
+
+@pytest.mark.parametrize(
+    ("limit", "outcome"), [(10.9, "escalated"), (11.0, "joined"), (11.1, "joined")]
+)
+def test_only_an_earlier_limit_is_stricter(limit: float, outcome: str) -> None:
+    request = msgspec.structs.replace(make_request(5.0), limit=limit)
+    answered, moved = cancel(KILLABLE, cancelling(kill_at=11.0), request)
+    assert isinstance(moved, Cancelling)
+    assert (answered, moved.stop.kill_at) == (outcome, min(limit, 11.0))
+
+
+@pytest.mark.parametrize(
+    ("now", "grace", "outcome"),
+    [
+        (5.0, 9.9, "escalated"),
+        (5.0, 10.0, "joined"),  # the same grace asks for nothing more, although it would be sooner
+        (62.0, 9.0, "joined"),  # a smaller one that ends when the present one does
+        (61.9, 9.0, "escalated"),
+    ],
+)
+def test_only_a_smaller_grace_that_ends_earlier_is_stricter(
+    now: float, grace: float, outcome: str
+) -> None:
+    record = cancelling(rung=Rung.NOTICE, kill_at=71.0, grace=10.0)
+    answered, _ = cancel(KILLABLE, record, make_request(now, grace=grace), grace_given=True)
+    assert answered == outcome
+
+
+def test_a_request_that_joins_moves_no_deadline() -> None:
+    record = cancelling(rung=Rung.NOTICE, kill_at=17.0)
+    _, moved = cancel(KILLABLE, record, make_request(5.0))
+    assert isinstance(moved, Cancelling)
+    assert moved.stop == msgspec.structs.replace(
+        record.stop, later=(make_request(5.0),), later_count=1
+    )
+
+
+def test_a_request_that_joins_a_stuck_job_leaves_why_and_where_and_since() -> None:
+    record = stuck()
+    _, moved = cancel(KILLABLE, record, make_request(40.0))
+    assert isinstance(moved, Stuck)
+    assert (moved.why, moved.where, moved.since) == (record.why, record.where, record.since)
+    assert moved.stop.later_count == 1
+
+
+def test_a_rung_that_is_entered_once_is_on_the_certificate_once() -> None:
+    _, record = cancel(make_spec(notice=60.0), RUNNING, make_request(5.0))
+    for now, grace in ((6.0, 8.0), (7.0, 2.0)):
+        _, record = cancel(KILLABLE, record, make_request(now, grace=grace), grace_given=True)
+    assert isinstance(record, Cancelling)
+    assert record.stop.rungs == ((Rung.NOTICE, at(5.0)), (Rung.CANCEL, at(6.0)))
+    assert (record.stop.grace, record.stop.kill_at) == (2.0, 9.0)
+
+
+def test_the_smallest_grace_is_the_measure_of_the_next_request() -> None:
+    record: Record = cancelling(kill_at=100.0, grace=60.0)
+    _, record = cancel(KILLABLE, record, make_request(5.0, grace=20.0), grace_given=True)
+    record = advance(KILLABLE, record, Climb(Rung.CANCEL, at(6.0))).record
+    assert isinstance(record, Cancelling)
+    assert record.stop.grace == 20.0
+    outcome, _ = cancel(KILLABLE, record, make_request(4.0, grace=20.0), grace_given=True)
+    assert outcome is CancelOutcome.JOINED
+
+
+def test_force_does_not_lengthen_the_grace_on_record() -> None:
+    _, moved = cancel(KILLABLE, cancelling(grace=3.0), make_request(2.0, grace=60.0, force=True))
+    assert isinstance(moved, Cancelling)
+    assert moved.stop.grace == 3.0
+
+
+@pytest.mark.parametrize(
+    ("rung", "kill_at", "ends"),
+    [
+        (Rung.CANCEL, 17.0, 17.0),  # `force` is due when it was due
+        (Rung.FORCE, 9.0, 9.0),  # and is never later than it happened
+        (Rung.VERIFY, 9.0, 9.0 + VERIFY_SECONDS),
+    ],
+)
+def test_when_a_rung_ends_that_was_climbed_to(rung: Rung, kill_at: float, ends: float) -> None:
+    record = cancelling(rung=Rung.NOTICE, kill_at=17.0)
+    moved, events = advance(KILLABLE, record, Climb(rung, at(9.0)))
+    assert isinstance(moved, Cancelling)
+    assert (moved.stop.kill_at, moved.stop.rung_ends) == (kill_at, ends)
+    assert (moved.stop.rungs[-1], events) == ((rung, at(9.0)), ("job.escalated",))
+
+
+@pytest.mark.parametrize(
+    ("spec", "rung", "why"),
+    [
+        (KILLABLE, Rung.VERIFY, "still alive 5 s after it was killed"),
+        (ASYNC, Rung.CANCEL, "does not leave, and what runs in this process cannot be killed"),
+    ],
+    ids=["killable", "async"],
+)
+def test_a_stuck_job_says_in_words_why(spec: JobSpec, rung: Rung, why: str) -> None:
+    record = advance(spec, cancelling(rung=rung), Resist((), at(20.0))).record
+    job = job_view(spec, record, 9, now=20.0)
+    assert (job.why, job.stuck_since) == (why, when(at(20.0).wall))
 
 
 # --- random walks -----------------------------------------------------------------------------

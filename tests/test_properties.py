@@ -29,7 +29,7 @@ from supervisor.testing.commands import (
 IDS = ("a", "b", "c")
 
 FEW: list[tuple[Over, int]] = [("process", 400), ("name", 60), ("wire", 120), ("faulty", 80)]
-MANY: list[tuple[Over, int]] = [("process", 4000), ("name", 500), ("wire", 1500), ("faulty", 800)]
+MANY: list[tuple[Over, int]] = [("process", 1500), ("name", 200), ("wire", 400), ("faulty", 200)]
 
 
 def hold(over: Over, examples: int, commands: tuple[int, int] = (8, 16)) -> None:
@@ -56,7 +56,7 @@ def test_the_invariants_hold_in_many_more_histories(over: Over, examples: int) -
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize(("over", "examples"), [("process", 1000), ("wire", 1000), ("faulty", 500)])
+@pytest.mark.parametrize(("over", "examples"), [("process", 500), ("wire", 400), ("faulty", 150)])
 def test_the_invariants_hold_in_long_histories(over: Over, examples: int) -> None:
     hold(over, examples, (16, 40))
 

@@ -11,6 +11,7 @@ import pytest
 import trio
 import trio.testing
 from fakes import Body, FakeLauncher, Script, forever, open_sup, run, settle
+from turns import in_turn
 
 import supervisor
 from supervisor._errors import (
@@ -628,7 +629,7 @@ def test_ten_thousand_jobs_end_and_leave_nothing() -> None:
         assert statistics.slots_used == 0
         assert statistics.jobs["cancelled"] == 10_000
 
-    run(main)
+    in_turn(main)
 
 
 # --- what a start refuses ---------------------------------------------------------------------

@@ -105,7 +105,7 @@ class LogRings:
             return (), 0, 0
         kept = len(ring.entries)
         dropped = ring.lines - kept
-        start = max(0, since - dropped)
+        start = min(kept, max(0, since - dropped))
         entries = list(itertools.islice(ring.entries, start, start + limit))
         return entries, ring.lines, dropped
 

@@ -40,7 +40,7 @@ class UsesThreads(LeavesTheKit):
 
 
 class UsesRealIO(LeavesTheKit):
-    """A task of the scenario waits for the operating system: a socket, a process, a signal."""
+    """A task of the scenario waits for the operating system: a socket, a pipe, a process."""
 
 
 class UsesRealTime(LeavesTheKit):

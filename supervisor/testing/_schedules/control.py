@@ -66,6 +66,9 @@ class Watcher(Protocol):
     def jumped(self, seconds: float) -> None:
         """Time passed: because that was chosen, or because every task waited."""
 
+    def finish(self) -> None:
+        """What is to be told is over; the last task that went on may have made its step."""
+
 
 class Control:
     """Stands in for Trio's random numbers during one run, and with them decides who goes on.
@@ -106,6 +109,7 @@ class Control:
         """Leave one task of the scenario in the batch, beside Trio's own; put off the others."""
         self.steps += 1
         if self.steps > self.max_steps:
+            self._judged()
             self.max_steps += self._ending.endless()
         last = self._last
         if last is not None and last._abort_func is not None:  # it has just begun to wait
@@ -136,11 +140,18 @@ class Control:
     def uniform(self, low: float, high: float) -> float:
         return low
 
+    def _judged(self) -> None:
+        """What follows is the kit's own doing, and no part of the story."""
+        if self._watcher is not None:
+            self._watcher.finish()
+            self._watcher = None
+
     def _idle(self) -> None:
         """Every task waits: jump to the next deadline, if there is one."""
         if self._last is not None:
             self._look_at(self._last)
         if self._seconds_to_next() == inf:
+            self._judged()
             self._ending.deadlock()
         else:
             self._pass_time()
@@ -154,6 +165,7 @@ class Control:
     def _look_at(self, task: Task) -> None:
         error = leaves_the_kit(task)
         if error is not None:
+            self._judged()
             self._ending.leaves(error)
 
     # --- choosing -------------------------------------------------------------------------------

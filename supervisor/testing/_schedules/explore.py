@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import NoReturn
@@ -14,11 +14,12 @@ from .priorities import ByPriorities, guarantee
 from .progress import Progress, open_progress
 from .races import Explored, RaceFound
 from .run import Ran, Scenario, attempt, session
+from .running import ADVICE, fails, run_here
 from .scenario import check_scenario, identity_of, name_of
 from .schedule import Schedule
 from .search import Answer, Child, search
 from .shrink import shrink
-from .telling import is_failure, told
+from .telling import said, told
 from .where import origin
 from .workers import open_workers
 
@@ -29,7 +30,7 @@ SHRINK_RUNS = 500
 
 def explore(
     async_fn: Scenario,
-    *,
+    *args: object,
     preemptions: int = 2,
     max_runs: int = MAX_RUNS,
     max_steps: int = MAX_STEPS,
@@ -43,11 +44,11 @@ def explore(
 
     A plain function, to be called from a sync test; each run is a `trio.run` of its own, on a clock
     that jumps. The scenario must make everything anew that it changes, since it is run many times,
-    and it checks with `assert`, or fails in any other way. To pass arguments, bind them with
-    `functools.partial`.
+    and it checks with `assert`, or fails in any other way.
 
     Args:
-        async_fn: the scenario, an async function without arguments.
+        async_fn: the scenario, an async function.
+        args: its arguments, the same ones in every run.
         preemptions: the bound; few suffice for most bugs, and each multiplies the runs.
         max_runs: the most schedules to run.
         max_steps: the most steps that one run may take.
@@ -63,15 +64,16 @@ def explore(
 
     Raises:
         RaceFound: the scenario fails under some schedule; it has the smallest one found.
-        BadScenario: this is no async function without arguments.
+        BadScenario: this is no async function that takes these arguments.
         BadOption: an option has a value that it cannot have.
         KitError: the scenario cannot be driven (see `supervisor.testing.errors`).
     """
-    check_scenario(async_fn, who="explore")
+    __tracebackhide__ = True  # what follows is the kit's; the message has the scenario's lines
+    check_scenario(async_fn, args, who="explore")
     _check_options(preemptions, max_runs, max_steps, workers, search, depth)
     began = time.monotonic()
     with session(), open_progress(name_of(async_fn), max_runs, progress) as shown:
-        found = _Explorer(async_fn, max_steps, shown)
+        found = _Explorer(async_fn, args, max_steps, shown)
         if search == "priorities":
             runs, points = found.at_random(max_runs, depth, seed)
             least = guarantee(found.tasks, points, depth)
@@ -107,20 +109,24 @@ def _check_options(
 class _Explorer:
     """The runs of one search."""
 
-    def __init__(self, async_fn: Scenario, max_steps: int, shown: Progress) -> None:
+    def __init__(
+        self, async_fn: Scenario, args: Sequence[object], max_steps: int, shown: Progress
+    ) -> None:
         self.tasks = 1
         self._async_fn = async_fn
+        self._args = args
         self._max_steps = max_steps
         self._shown = shown
 
     def bounded(
         self, preemptions: int, max_runs: int, workers: int | None, began: float
     ) -> Explored:
+        __tracebackhide__ = True
         pool: AbstractContextManager[Callable[[Iterable[Child]], Iterator[Answer]]]
         if workers is None or workers == 1:
-            pool = nullcontext(partial(run_here, self._async_fn, self._max_steps))
+            pool = nullcontext(partial(run_here, self._async_fn, self._args, self._max_steps))
         else:
-            pool = open_workers(self._async_fn, self._max_steps, workers)
+            pool = open_workers(self._async_fn, self._args, self._max_steps, workers)
         with pool as run_all:
             found = search(
                 run_all, preemptions=preemptions, max_runs=max_runs, on_run=self._shown.ran
@@ -144,7 +150,7 @@ class _Explorer:
         self.tasks = max(plain.options, default=1)
         for number in range(1, max_runs):
             recorder = Recorder(ByPriorities(f"{seed}/{number}", depth, longest))
-            ran = attempt(self._async_fn, (), recorder, max_steps=self._max_steps)
+            ran = attempt(self._async_fn, self._args, recorder, max_steps=self._max_steps)
             self._shown.ran(number + 1, len(recorder.deviations))
             if fails(ran):
                 small = shrink(recorder.deviations, self._still_fails, SHRINK_RUNS)
@@ -158,42 +164,21 @@ class _Explorer:
 
     def _attempt(self, deviations: Deviations) -> Ran:
         return attempt(
-            self._async_fn, (), ByDeviations(deviations), max_steps=self._max_steps
+            self._async_fn, self._args, ByDeviations(deviations), max_steps=self._max_steps
         )
 
     def _report(self, deviations: Deviations, runs: int) -> NoReturn:
+        __tracebackhide__ = True
         error = self._attempt(deviations).error
         name = name_of(self._async_fn)
         schedule = Schedule(deviations, identity_of(self._async_fn))
         if error is None:
             raise NotDeterministic(
-                f"{name} failed under '{schedule}', but not when that was run again: something in "
-                "it keeps what an earlier run has left (a module's variable, a cache, a class "
-                "attribute), or takes time or chance from elsewhere. Make all of that anew in it"
+                f"{name} failed under '{schedule}', but not when that was run again: {ADVICE}"
             )
-        story = told(self._async_fn, (), deviations, str(schedule), self._max_steps)
+        story = told(self._async_fn, self._args, deviations, str(schedule), self._max_steps)
         message = f"{_headline(name, schedule, error, runs)}\n{story}"
         raise RaceFound(message, schedule, story, runs) from error
-
-
-def run_here(async_fn: Scenario, max_steps: int, children: Iterable[Child]) -> Iterator[Answer]:
-    """Run schedules one after the other in this process, within a `session`."""
-    for child in children:
-        ran = attempt(async_fn, (), ByDeviations(child), max_steps=max_steps)
-        yield child, None if ran.error is not None and fails(ran) else ran.options
-
-
-def fails(ran: Ran) -> bool:
-    """Whether a run failed.
-
-    Raises:
-        BaseException: what it raised, if that is no failure of the scenario.
-    """
-    if ran.error is None:
-        return False
-    if not is_failure(ran.error):
-        raise ran.error
-    return True
 
 
 def _headline(name: str, schedule: Schedule, error: BaseException, runs: int) -> str:
@@ -204,12 +189,11 @@ def _headline(name: str, schedule: Schedule, error: BaseException, runs: int) ->
             what = "does not end"
         case _:
             place = origin(error)
-            said = str(error).partition("\n")[0]
-            what = f"fails: {type(error).__name__}{': ' if said else ''}{said}"
+            what = f"fails: {type(error).__name__}{said(error)}"
             what += f" ({place})" if place else ""
     count = schedule.preemptions
     if not count:
-        under = "without any preemption, so this is no race"
+        under = "in the plainest order already: an ordinary run can fail like this"
     else:
         under = f"with {count} preemption{'s' * (count != 1)}"
     details = f"\n{error}" if isinstance(error, Deadlock | NeverEnds) else ""

@@ -35,6 +35,8 @@ class BadOrder(AssertionError):
         order: the names of the points, in the order in which they were let go on.
     """
 
+    __module__ = "supervisor.testing"
+
     def __init__(self, message: str, order: tuple[str, ...]) -> None:
         super().__init__(message)
         self.order = order

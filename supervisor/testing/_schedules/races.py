@@ -19,6 +19,8 @@ class RaceFound(AssertionError):
         runs: how many schedules were run before.
     """
 
+    __module__ = "supervisor.testing"
+
     def __init__(self, message: str, schedule: Schedule, story: str, runs: int) -> None:
         super().__init__(message)
         self.schedule = schedule

@@ -86,7 +86,7 @@ class Recording:
     def _name(self, task: Task) -> str:
         known = self._tasks.get(task)
         if known is None:
-            short = "main" if not self._tasks else short_name(task)
+            short = short_name(task)
             self._counts[short] += 1
             known = short if self._counts[short] == 1 else f"{short}#{self._counts[short]}"
             self._tasks[task] = known

@@ -129,7 +129,7 @@ def attempt(
     ending = Ending(scope, max_steps)
     control = Control(chooser, max_steps=max_steps, ending=ending, watcher=watcher)
 
-    async def scenario() -> Any:
+    async def main() -> Any:
         with scope:
             return await async_fn(*args)
 
@@ -137,7 +137,7 @@ def attempt(
     error: BaseException | None = None
     release = seize(control)
     try:
-        value = trio.run(scenario, clock=control.clock, instruments=instruments)
+        value = trio.run(main, clock=control.clock, instruments=instruments)
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as exc:  # noqa: ASYNC103  # trio.run is over: nothing is left to cancel

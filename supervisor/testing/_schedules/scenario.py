@@ -37,6 +37,11 @@ def check_scenario(async_fn: object, args: Sequence[object] = (), *, who: str = 
         raise BadScenario(
             f"{name} is a generator (it has a `yield`); {who} needs an async function"
         )
+    if getattr(innermost, "__name__", "") == "<lambda>":
+        raise BadScenario(
+            f"{who} got a lambda, which is not an async function; bind arguments with "
+            "functools.partial instead"
+        )
     if not inspect.iscoroutinefunction(innermost):
         raise BadScenario(
             f"{name} is not an async function; {who} needs an `async def`, "

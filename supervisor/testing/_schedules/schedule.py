@@ -31,7 +31,7 @@ def _checked(deviations: Sequence[tuple[int, int]]) -> Deviations:
     return pairs
 
 
-@attrs.frozen
+@attrs.frozen(repr=False)
 class Schedule:
     """Where a run is preempted; one without deviations is never preempted.
 
@@ -53,6 +53,10 @@ class Schedule:
     def preemptions(self) -> int:
         """How many preemptions there are at most."""
         return len(self.deviations)
+
+    def __repr__(self) -> str:
+        name = "" if self.scenario is None else f", {self.scenario!r}"
+        return f"Schedule({self.deviations!r}{name})"
 
     def __str__(self) -> str:
         return text.write(self.scenario, self.deviations)
@@ -77,6 +81,7 @@ class Schedule:
             ReplayMismatch: this is a schedule of another scenario, or of other code.
             KitError: what was passed is no scenario, or cannot be run here.
         """
+        __tracebackhide__ = True  # what follows is the kit's; pytest shows the scenario's own lines
         check_scenario(async_fn, args, who="run")
         self._check_name(async_fn)
         with session():
@@ -139,5 +144,6 @@ def replay(
         ReplayMismatch: the text is none, or of another scenario, version or code.
         Exception: as `Schedule.run`.
     """
+    __tracebackhide__ = True
     scenario, deviations = text.read(replay_text)
     return Schedule(deviations, scenario).run(async_fn, *args, max_steps=max_steps)

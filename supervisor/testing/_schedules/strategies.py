@@ -30,4 +30,12 @@ def schedules(max_preemptions: int = 5, max_gap: int = 60) -> st.SearchStrategy[
             raise BadOption(f"{name} must be a whole number from 0 on, not {value!r}")
     near = [st.integers(0, gap) for gap in NEAR if gap < max_gap]  # most races need no long wait
     one = st.tuples(st.one_of(*near, st.integers(0, max_gap)), st.integers(1, OPTIONS))
-    return st.lists(one, max_size=max_preemptions).map(lambda drawn: Schedule(tuple(drawn)))
+    return _schedules(st.lists(one, max_size=max_preemptions))
+
+
+@st.composite
+def _schedules(
+    draw: st.DrawFn, deviations: st.SearchStrategy[list[tuple[int, int]]]
+) -> Schedule:
+    """Composite, so that Hypothesis prints the schedule itself, and not how it was made."""
+    return Schedule(tuple(draw(deviations)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from ..errors import KitError, Unfinished
 from . import story
@@ -41,12 +42,27 @@ def told(
     lines = [f"schedule: {_shortened(story.plot(moves))}"]
     lines += [f"  {line}" for line in story.preemptions(moves)]
     if ran.error is not None and (place := origin(ran.error)) is not None:
-        lines.append(f"failed at {place}: {type(ran.error).__name__}: {ran.error}")
+        lines.append(f"failed at {place}: {type(ran.error).__name__}{said(ran.error)}")
     lines += ["", story.timeline(moves, names), ""]
-    arguments = "".join(f", {arg!r}" for arg in args)
-    name = name_of(async_fn).rpartition(".")[2]
-    lines.append(f'run it again: replay("{replay_text}", {name}{arguments})')
+    lines.append(f'run it again: replay("{replay_text}", {_call(async_fn, args)})')
     return "\n".join(lines)
+
+
+def said(error: BaseException) -> str:
+    """The first line of what an error says; pytest adds many to an assertion's."""
+    line = str(error).partition("\n")[0]
+    return f": {line}" if line else ""
+
+
+def _call(async_fn: object, args: Sequence[object]) -> str:
+    """How the scenario is passed to `replay`, with its arguments."""
+    name = name_of(async_fn).rpartition(".")[2]
+    given = [repr(arg) for arg in args]
+    if isinstance(async_fn, partial):
+        bound = [repr(arg) for arg in async_fn.args]
+        bound += [f"{key}={value!r}" for key, value in async_fn.keywords.items()]
+        name = f"functools.partial({', '.join([name, *bound])})"
+    return ", ".join([name, *given])
 
 
 def _shortened(plot: str, most: int = 2000) -> str:

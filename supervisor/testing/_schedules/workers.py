@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pickle
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -16,11 +16,10 @@ from itertools import islice
 from multiprocessing import get_context
 
 from ..errors import BadScenario, KitError
-from .choosing import ByDeviations
-from .run import Scenario, attempt, session
+from .run import Scenario, session
+from .running import run_here
 from .scenario import name_of
 from .search import Answer, Child
-from .telling import is_failure
 
 CHUNK = 100
 """So many schedules go to a process at once."""
@@ -31,14 +30,14 @@ AHEAD = 3
 
 @contextmanager
 def open_workers(
-    async_fn: Scenario, max_steps: int, workers: int
+    async_fn: Scenario, args: Sequence[object], max_steps: int, workers: int
 ) -> Iterator[Callable[[Iterable[Child]], Iterator[Answer]]]:
     """So many processes; what is yielded runs schedules in them.
 
     Raises:
         BadScenario: the scenario cannot be imported by another process.
     """
-    _check_picklable(async_fn)
+    _check_picklable(async_fn, args)
     pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
 
     def run_all(children: Iterable[Child]) -> Iterator[Answer]:
@@ -47,7 +46,7 @@ def open_workers(
         try:
             while True:
                 while len(pending) < workers * AHEAD and (chunk := [*islice(remaining, CHUNK)]):
-                    pending.append(pool.submit(_run_chunk, async_fn, max_steps, chunk))
+                    pending.append(pool.submit(_run_chunk, async_fn, args, max_steps, chunk))
                 if not pending:
                     return
                 yield from _answers(pending.popleft(), workers)
@@ -72,27 +71,24 @@ def _answers(chunk: Future[list[Answer]], workers: int) -> list[Answer]:
         ) from None
 
 
-def _run_chunk(async_fn: Scenario, max_steps: int, children: list[Child]) -> list[Answer]:
+def _run_chunk(
+    async_fn: Scenario, args: Sequence[object], max_steps: int, children: list[Child]
+) -> list[Answer]:
     """In a worker: run until one fails; the rest of the chunk would come later anyway."""
     answers: list[Answer] = []
     with session():
-        for child in children:
-            ran = attempt(async_fn, (), ByDeviations(child), max_steps=max_steps)
-            if ran.error is not None:
-                if not is_failure(ran.error):
-                    raise ran.error
-                answers.append((child, None))
+        for answer in run_here(async_fn, args, max_steps, children):
+            answers.append(answer)
+            if answer[1] is None:
                 break
-            answers.append((child, ran.options))
     return answers
 
 
-def _check_picklable(async_fn: Scenario) -> None:
+def _check_picklable(async_fn: Scenario, args: Sequence[object]) -> None:
     try:
-        pickle.loads(pickle.dumps(async_fn))
+        pickle.loads(pickle.dumps((async_fn, args)))
     except Exception as exc:
         raise BadScenario(
             f"{name_of(async_fn)} cannot be sent to worker processes ({exc}); make it an async "
-            "function of a module (bind arguments with functools.partial), or explore without "
-            "workers="
+            "function of a module, with arguments that can be pickled, or explore without workers="
         ) from None
