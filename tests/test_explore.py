@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pickle
 import random
 import sys
 import threading
+import time
 import warnings
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
@@ -289,6 +292,150 @@ def test_workers_need_a_scenario_of_a_module() -> None:
         explore(local, workers=2)
 
 
+# --- groups, threads, what is not a failure -------------------------------------------------------
+
+
+async def in_a_child(raising: Callable[[], object]) -> None:
+    async def child() -> None:
+        raising()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(child)
+        nursery.start_soon(trio.lowlevel.checkpoint)
+
+
+def raise_it(error: BaseException) -> None:
+    raise error
+
+
+def test_the_headline_says_what_was_raised_inside_a_group() -> None:
+    told = str(found(partial(in_a_child, partial(raise_it, ValueError("inside")))))
+    assert told.startswith("in_a_child fails: ValueError: inside (test_explore.py:")
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(), pytest.skip.Exception("no")])
+def test_what_is_no_failure_comes_out_of_groups_as_it_is(error: BaseException) -> None:
+    with pytest.raises(type(error)) as raised:
+        explore(in_a_child, partial(raise_it, error))
+    assert raised.value is error
+
+
+def test_a_misuse_in_a_child_is_told_as_such() -> None:
+    with pytest.raises(NestedRun):
+        explore(in_a_child, partial(explore, locked_update))
+
+
+def test_real_sleep_is_noticed_though_its_error_is_swallowed() -> None:
+    def sleep() -> None:
+        with suppress(Exception):
+            time.sleep(0.01)
+
+    with pytest.raises(UsesRealTime):
+        explore(in_a_child, sleep)
+
+
+def test_another_thread_may_run_trio_meanwhile() -> None:
+    over = threading.Event()
+    errors: list[BaseException] = []
+
+    async def tick() -> None:
+        while not over.is_set():  # noqa: ASYNC110  # it is busy, as a server would be
+            await trio.sleep(0.0001)
+
+    async def ticking() -> None:
+        async with trio.open_nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(tick)
+
+    def serve() -> None:
+        try:
+            trio.run(ticking)
+        except BaseException as exc:  # noqa: ASYNC103  # the thread is over
+            errors.append(exc)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        assert explore(locked_update).exhausted
+        assert explore(locked_update, preemptions=3).exhausted
+    finally:
+        over.set()
+        thread.join()
+    assert not errors
+
+
+def test_several_threads_may_explore() -> None:
+    results: list[object] = []
+
+    def search() -> None:
+        try:
+            results.append(explore(locked_update).exhausted)
+        except BaseException as exc:  # noqa: ASYNC103  # the thread is over
+            results.append(exc)
+
+    threads = [threading.Thread(target=search) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results == [True, True, True]
+
+
+def test_what_a_fixture_keeps_is_no_race() -> None:
+    items: list[int] = []
+
+    async def adds_two() -> None:
+        async with trio.open_nursery() as nursery:
+            for number in range(2):
+                nursery.start_soon(add, number)
+        assert len(items) == 2
+
+    async def add(number: int) -> None:
+        items.append(number)
+
+    with pytest.raises(NotDeterministic, match="what a fixture made"):
+        explore(adds_two)
+
+
+def test_time_passes_for_one_that_only_looks_again() -> None:
+    async def looks_again() -> None:
+        done = False
+
+        async def work() -> None:
+            nonlocal done
+            await trio.sleep(1)
+            done = True
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(work)
+            while not done:  # noqa: ASYNC110  # that is the point
+                await trio.lowlevel.checkpoint()
+
+    assert explore(looks_again, preemptions=0).exhausted
+
+
+def test_time_passes_for_several_that_only_look_again() -> None:
+    async def look_again() -> None:
+        until = trio.current_time() + 1
+
+        async def look() -> None:
+            while trio.current_time() < until:  # noqa: ASYNC110  # that is the point
+                await trio.lowlevel.checkpoint()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.sleep_until, until)
+            nursery.start_soon(look)
+            nursery.start_soon(look)
+
+    assert explore(look_again, preemptions=0).exhausted
+
+
+def test_a_race_and_a_story_can_be_sent_to_another_process() -> None:
+    race = found(lost_update)
+    copy = pickle.loads(pickle.dumps(race))
+    assert (str(copy), copy.schedule, copy.runs) == (str(race), race.schedule, race.runs)
+
+
 # --- what cannot be explored --------------------------------------------------------------------
 
 
@@ -373,8 +520,6 @@ async def uses_a_socket() -> None:
 
 
 async def sleeps_really() -> None:
-    import time
-
     time.sleep(0.01)  # noqa: ASYNC251
 
 
@@ -498,7 +643,6 @@ def test_a_run_leaves_everything_as_it_was(
     scenario: object, error: type[BaseException], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import gc
-    import time
 
     unraisable: list[object] = []
     random.seed(12345)

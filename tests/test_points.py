@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import permutations
 
 import pytest
@@ -91,6 +92,8 @@ def test_wrong_use_is_refused() -> None:
         explore_points(trio.lowlevel.checkpoint)
     with pytest.raises(BadOption, match="max_runs"):
         explore_points(lost_update, max_runs=0)
+    with pytest.raises(BadOrder, match="a point's name is a str"):
+        explore_points(partial(point, 1))  # type: ignore[arg-type]
     with pytest.raises(BadScenario, match="without calling it"):
         explore_points(lost_update())  # type: ignore[arg-type]
 

@@ -28,7 +28,7 @@ from supervisor.testing.commands import (
 
 IDS = ("a", "b", "c")
 
-FEW: list[tuple[Over, int]] = [("process", 400), ("name", 60), ("wire", 120), ("faulty", 80)]
+FEW: list[tuple[Over, int]] = [("process", 1000), ("name", 150), ("wire", 300), ("faulty", 120)]
 MANY: list[tuple[Over, int]] = [("process", 1500), ("name", 200), ("wire", 400), ("faulty", 200)]
 
 

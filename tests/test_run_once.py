@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from supervisor.testing import Schedule, replay
 from supervisor.testing._schedules import probe
 from supervisor.testing._schedules.choosing import ByDeviations
 from supervisor.testing._schedules.run import Ran, attempt, run_once, session
+from supervisor.testing._schedules.where import origin
 from supervisor.testing.errors import (
     BadOption,
     Deadlock,
@@ -124,6 +126,27 @@ def test_a_system_task_of_the_scenario_is_scheduled_too() -> None:
         return seen[0]
 
     assert {run_once(main, deviations=each) for each in ([], [(0, 1)])} == {"background", "main"}
+
+
+@pytest.mark.parametrize("name", [None, "<background>", "trio.background"])
+def test_it_is_scheduled_whatever_its_name(name: str | None) -> None:
+    async def main() -> bool:
+        send, receive = trio.open_memory_channel[int](1)
+        trio.lowlevel.spawn_system_task(send.send, 5, name=name)
+        await trio.lowlevel.checkpoint()
+        return receive.statistics().current_buffer_used == 1
+
+    assert {run_once(main, deviations=each) for each in ([], [(0, 1)])} == {True, False}
+
+
+def test_code_beside_trio_is_not_taken_for_trios() -> None:
+    beside = f"{Path(trio.__file__).parent}_mine/x.py"
+    code = compile("def f():\n    raise ValueError", beside, "exec")
+    namespace: dict[str, Any] = {}
+    exec(code, namespace)
+    with pytest.raises(ValueError) as raised:
+        namespace["f"]()
+    assert str(origin(raised.value)) == "x.py:2 in f"
 
 
 def test_cleanup_runs_after_a_deadlock() -> None:
@@ -242,6 +265,18 @@ def test_a_failure_has_the_story_as_a_note() -> None:
 def test_a_wrong_replay_text_is_refused(text: str, words: str) -> None:
     with pytest.raises(ReplayMismatch, match=words):
         replay(text, first_of_two)
+
+
+@pytest.mark.parametrize("max_steps", [0, -5, "x", 1.5])
+def test_wrong_steps_are_refused(max_steps: Any) -> None:
+    with pytest.raises(BadOption, match="max_steps"):
+        replay("race1 -", first_of_two, max_steps=max_steps)
+
+
+@pytest.mark.parametrize("scenario", [5, "", "two words"])
+def test_a_wrong_name_of_a_scenario_is_refused(scenario: Any) -> None:
+    with pytest.raises(BadOption, match="scenario"):
+        Schedule((), scenario)
 
 
 @pytest.mark.parametrize(

@@ -71,6 +71,12 @@ def test_the_choice_points_after_a_preemption_are_those_of_its_own_run() -> None
     assert (0, 0, 1, 1, 0) in seen
 
 
+def test_there_may_be_many_options() -> None:
+    found, seen = explored(lambda taken: 300 if not taken else 0, 1)
+    assert found == Found(300, None, True, 1)
+    assert {run for (run,) in seen} == set(range(300))
+
+
 def test_few_preemptions_come_first() -> None:
     _, seen = explored(three_choices_of_three, 3)
     counts = [sum(map(bool, run)) for run in seen]

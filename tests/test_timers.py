@@ -7,7 +7,9 @@ from typing import TypeAlias
 
 import pytest
 import trio
-from fakes import run, settle
+from fakes import run as plainly
+from fakes import settle
+from turns import in_turn
 
 from supervisor._timers import Timers
 
@@ -18,7 +20,9 @@ def new_timers() -> Calls:
     return Timers(lambda action: action())
 
 
-def served(test: Callable[[Calls], Awaitable[None]]) -> None:
+def served(
+    test: Callable[[Calls], Awaitable[None]], run: Callable[..., object] = plainly
+) -> None:
     async def main() -> None:
         timers = new_timers()
         async with trio.open_nursery() as nursery:
@@ -81,7 +85,7 @@ def test_a_timer_set_before_the_server_runs_is_served() -> None:
             nursery.cancel_scope.cancel()
         assert called == [1]
 
-    run(main)
+    plainly(main)
 
 
 def test_a_cancelled_timer_is_never_called() -> None:
@@ -156,4 +160,4 @@ def test_many_that_are_due_together_leave_room_for_others() -> None:
             await trio.lowlevel.checkpoint()
         assert ticks >= 5
 
-    served(test)
+    served(test, in_turn)

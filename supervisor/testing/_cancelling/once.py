@@ -17,7 +17,7 @@ import trio
 
 from .._schedules.choosing import Deviations
 from .._schedules.run import MAX_STEPS, Scenario, run_once
-from .._schedules.telling import is_failure
+from .._schedules.telling import no_failure
 from .._schedules.where import Place
 from ..errors import KitError, Unfinished
 from .cleanup import Cleanups, Cut
@@ -215,8 +215,11 @@ async def _awaited(value: Any) -> Any:
 
 def _raise_unless_it_failed(error: BaseException) -> None:
     """Raise what is not the scenario's failure: what is wrong with the run, an interruption."""
-    if isinstance(error, KitError) or not is_failure(error):
+    if isinstance(error, KitError):
         raise error
+    stranger = no_failure(error)
+    if stranger is not None:
+        raise stranger
     if isinstance(error, BaseExceptionGroup):
         for each in error.exceptions:
             if isinstance(each, KitError | BaseExceptionGroup):

@@ -70,7 +70,13 @@ def _whole(instance: object, attribute: attrs.Attribute[int], value: object) -> 
 
 @attrs.frozen(repr=False)
 class Drop(Pasted):
-    """The message never arrives."""
+    """The message never arrives.
+
+    Args:
+        way: "up", from the client to the server, or "down".
+        message: which one that way, from 0 on, over all connections of the run; if another fault
+            had it already, the next one.
+    """
 
     way: str = attrs.field(validator=_way)
     message: int = attrs.field(validator=_whole)
@@ -78,7 +84,13 @@ class Drop(Pasted):
 
 @attrs.frozen(repr=False)
 class Duplicate(Pasted):
-    """The message arrives twice."""
+    """The message arrives twice.
+
+    Args:
+        way: "up", from the client to the server, or "down".
+        message: which one that way, from 0 on, over all connections of the run; if another fault
+            had it already, the next one.
+    """
 
     way: str = attrs.field(validator=_way)
     message: int = attrs.field(validator=_whole)
@@ -86,7 +98,13 @@ class Duplicate(Pasted):
 
 @attrs.frozen(repr=False)
 class Reorder(Pasted):
-    """The message arrives after the next one; never, if the connection has no next one."""
+    """The message arrives after the next one; never, if the connection has no next one.
+
+    Args:
+        way: "up", from the client to the server, or "down".
+        message: which one that way, from 0 on, over all connections of the run; if another fault
+            had it already, the next one.
+    """
 
     way: str = attrs.field(validator=_way)
     message: int = attrs.field(validator=_whole)
@@ -94,7 +112,15 @@ class Reorder(Pasted):
 
 @attrs.frozen(repr=False)
 class CutIn(Pasted):
-    """The connection ends when so much of the message has passed (counted around its length)."""
+    """The connection ends when so much of the message has passed.
+
+    Args:
+        way: "up", from the client to the server, or "down".
+        message: which one that way, from 0 on, over all connections of the run; if another fault
+            had it already, the next one.
+        offset: bytes of it that pass, counted round if it is shorter.
+        reset: whether the client is told of an error, or of an end.
+    """
 
     way: str = attrs.field(validator=_way)
     message: int = attrs.field(validator=_whole)
@@ -104,7 +130,13 @@ class CutIn(Pasted):
 
 @attrs.frozen(repr=False)
 class CutAt(Pasted):
-    """The connection ends when so many bytes have passed, HTTP heads included."""
+    """The connection ends when so many bytes have passed, HTTP heads included.
+
+    Args:
+        way: "up", from the client to the server, or "down".
+        byte: how many pass, over all connections of the run.
+        reset: whether the client is told of an error, or of an end.
+    """
 
     way: str = attrs.field(validator=_way)
     byte: int = attrs.field(validator=_whole)
@@ -113,7 +145,13 @@ class CutAt(Pasted):
 
 @attrs.frozen(repr=False)
 class Silence(Pasted):
-    """From this message on nothing passes any more, either way, and nobody is told."""
+    """From this message on nothing passes any more, either way, and nobody is told.
+
+    Args:
+        way: "up", from the client to the server, or "down".
+        message: which one that way, from 0 on, over all connections of the run; if another fault
+            had it already, the next one.
+    """
 
     way: str = attrs.field(validator=_way)
     message: int = attrs.field(validator=_whole)

@@ -19,6 +19,7 @@ what is written here. Trio's own system tasks are left alone.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from math import inf
 from typing import Any, Protocol
@@ -34,7 +35,7 @@ PATIENCE = 250
 """So many steps a task goes on while others are ready, before the longest ready has its turn.
 
 Without it a task that looks again and again (`while not ready: await trio.sleep(0)`) would keep the
-one that it waits for from ever running.
+one that it waits for from ever running. If no other is ready, it is time that it waits for.
 """
 
 
@@ -43,6 +44,10 @@ class Chooser(Protocol):
 
     def choose(self, ready: list[Task], can_pass: bool) -> int:
         """The number of an option; `ready` are the tasks in the order of their numbers."""
+
+
+LONG_PATIENCE = 5_000
+"""So many steps go by without a moment in which all wait, before time passes by itself."""
 
 
 class Ending(Protocol):
@@ -94,9 +99,12 @@ class Control:
         self._choose = chooser.choose
         self._ending = ending
         self._watcher = watcher
+        self._thread = threading.get_ident()
+        self._trios_own: Any = None
         self._queue: dict[Task, None] = {}
         self._last: Task | None = None
         self._streak = 0
+        self._busy = 0
 
     def forget(self) -> None:
         """Let go of the tasks: the run is over."""
@@ -107,6 +115,9 @@ class Control:
 
     def shuffle(self, batch: list[Task]) -> None:
         """Leave one task of the scenario in the batch, beside Trio's own; put off the others."""
+        if threading.get_ident() != self._thread:  # another run, in another thread
+            self._trios_own.shuffle(batch)
+            return
         self.steps += 1
         if self.steps > self.max_steps:
             self._judged()
@@ -135,10 +146,10 @@ class Control:
                 trio_run.GLOBAL_RUN_CONTEXT.runner.runq.extend(queue)
 
     def random(self) -> float:
-        return 0.75
+        return float(self._trios_own.random())
 
     def uniform(self, low: float, high: float) -> float:
-        return low
+        return float(self._trios_own.uniform(low, high))
 
     def _judged(self) -> None:
         """What follows is the kit's own doing, and no part of the story."""
@@ -157,6 +168,7 @@ class Control:
             self._pass_time()
 
     def _pass_time(self) -> None:
+        self._busy = 0
         seconds = self._seconds_to_next()
         self.clock.jump(seconds)
         if self._watcher is not None:
@@ -173,6 +185,11 @@ class Control:
     def _next(self, queue: dict[Task, None]) -> Task | None:
         can_pass = self._seconds_to_next() < inf
         last = self._last
+        self._busy += 1
+        if can_pass and self._only_looks_again(queue):
+            self._streak = 0
+            self._pass_time()
+            return None
         if len(queue) == 1 and not can_pass:
             (task,) = queue
             if task is last:
@@ -202,6 +219,11 @@ class Control:
             self._pass_time()
         return chosen
 
+    def _only_looks_again(self, queue: dict[Task, None]) -> bool:
+        """Whether what is ready seems to wait for time, without sleeping."""
+        alone = len(queue) == 1 and self._last in queue and self._streak >= PATIENCE
+        return alone or self._busy >= LONG_PATIENCE
+
     def _seconds_to_next(self) -> float:
         """Seconds to the next deadline; inf if there is none."""
         deadline = trio_run.GLOBAL_RUN_CONTEXT.runner.deadlines.next_deadline()
@@ -211,6 +233,7 @@ class Control:
 def seize(control: Control) -> Callable[[], None]:
     """Put `control` in the place of Trio's random numbers; returns how to put them back."""
     trio_names: Any = trio_run
+    control._trios_own = trio_names._r
     saved = trio_names._r, trio_names._ALLOW_DETERMINISTIC_SCHEDULING
     trio_names._r = control
     trio_names._ALLOW_DETERMINISTIC_SCHEDULING = True

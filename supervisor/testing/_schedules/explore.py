@@ -176,6 +176,11 @@ class _Explorer:
             raise NotDeterministic(
                 f"{name} failed under '{schedule}', but not when that was run again: {ADVICE}"
             )
+        if deviations and fails(self._attempt(())):
+            raise NotDeterministic(
+                f"{name} fails now in the plainest order too, in which it did not fail before: "
+                f"{ADVICE}"
+            ) from error
         story = told(self._async_fn, self._args, deviations, str(schedule), self._max_steps)
         message = f"{_headline(name, schedule, error, runs)}\n{story}"
         raise RaceFound(message, schedule, story, runs) from error
@@ -189,7 +194,7 @@ def _headline(name: str, schedule: Schedule, error: BaseException, runs: int) ->
             what = "does not end"
         case _:
             place = origin(error)
-            what = f"fails: {type(error).__name__}{said(error)}"
+            what = f"fails: {said(error)}"
             what += f" ({place})" if place else ""
     count = schedule.preemptions
     if not count:

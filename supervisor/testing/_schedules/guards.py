@@ -36,17 +36,19 @@ def _refusal(kind: type[LeavesTheKit], task: Task, what: str) -> LeavesTheKit:
     return kind(f"{short_name(task)} at {where(task)} {what}; {_ADVICE[kind]}")
 
 
-def forbid_sleeping() -> Callable[[], None]:
-    """Make `time.sleep` an error in this thread; returns how to allow it again."""
+def forbid_sleeping(tell: Callable[[LeavesTheKit], None]) -> Callable[[], None]:
+    """Make `time.sleep` an error in this thread, told and raised; returns how to allow it again."""
     real, ours = time.sleep, threading.get_ident()
 
     def sleep(seconds: Any, /) -> None:
         if threading.get_ident() != ours:
             return real(seconds)
-        raise UsesRealTime(
+        error = UsesRealTime(
             f"the scenario calls time.sleep({seconds!r}), which stops every task and which no "
             f"clock of a test can shorten: use `await trio.sleep({seconds!r})`"
         )
+        tell(error)
+        raise error
 
     time.sleep = sleep
 

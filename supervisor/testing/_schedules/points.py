@@ -41,6 +41,9 @@ class BadOrder(AssertionError):
         super().__init__(message)
         self.order = order
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.args[0], self.order)
+
 
 @attrs.frozen
 class Orders:
@@ -52,6 +55,8 @@ class Orders:
 
 async def point(name: str) -> None:
     """Let another task get ahead here, in a run of `explore_points`; elsewhere a checkpoint."""
+    if not isinstance(name, str):
+        raise BadOption(f"a point's name is a str, not {name!r}")
     conductor = _conductor.get(None)  # type: ignore[arg-type]
     if conductor is None:
         await trio.lowlevel.checkpoint()

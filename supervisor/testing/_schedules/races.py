@@ -27,6 +27,9 @@ class RaceFound(AssertionError):
         self.story = story
         self.runs = runs
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.args[0], self.schedule, self.story, self.runs)
+
 
 @attrs.frozen(kw_only=True)
 class Explored:

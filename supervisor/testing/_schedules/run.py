@@ -11,7 +11,7 @@ from typing import Any, TypeVar, cast
 import attrs
 import trio
 
-from ..errors import InsideTrio, NestedRun
+from ..errors import InsideTrio, LeavesTheKit, NestedRun
 from . import probe
 from .choosing import ByDeviations
 from .control import Chooser, Control, Watcher, seize
@@ -22,6 +22,7 @@ MAX_STEPS = 100_000
 """A run of more steps than this is taken for one that never ends."""
 
 _running = threading.local()
+_one_at_a_time = threading.Lock()
 
 T = TypeVar("T")
 
@@ -102,16 +103,24 @@ def session() -> Iterator[None]:
             "the kit makes Trio runs of its own and was called inside one; call it from a plain "
             "function (a sync test), or from a thread of its own"
         )
-    numbers = random.getstate()
-    allow_sleeping = forbid_sleeping()
-    _running.yes = True
-    try:
-        probe.check(attempt)
-        yield
-    finally:
-        _running.yes = False
-        allow_sleeping()
-        random.setstate(numbers)
+    with _one_at_a_time:  # what is put in the place of Trio's chance is the whole process's
+        numbers = random.getstate()
+        allow_sleeping = forbid_sleeping(_tell)
+        _running.yes = True
+        try:
+            probe.check(attempt)
+            yield
+        finally:
+            _running.yes = False
+            allow_sleeping()
+            random.setstate(numbers)
+
+
+def _tell(error: LeavesTheKit) -> None:
+    """The run that goes on in this thread does what no schedule decides."""
+    ending: Ending | None = getattr(_running, "ending", None)
+    if ending is not None:
+        ending.leaves(error)
 
 
 def attempt(
@@ -136,6 +145,7 @@ def attempt(
     value: Any = None
     error: BaseException | None = None
     release = seize(control)
+    _running.ending = ending
     try:
         value = trio.run(main, clock=control.clock, instruments=instruments)
     except (KeyboardInterrupt, SystemExit):
@@ -143,6 +153,7 @@ def attempt(
     except BaseException as exc:  # noqa: ASYNC103  # trio.run is over: nothing is left to cancel
         error = exc
     finally:
+        _running.ending = None
         release()
         control.forget()
     ending.collect()

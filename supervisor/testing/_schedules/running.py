@@ -9,12 +9,12 @@ from .choosing import ByDeviations
 from .run import Ran, Scenario, attempt
 from .scenario import name_of
 from .search import Answer, Child
-from .telling import is_failure
+from .telling import no_failure
 
 ADVICE = (
     "something in it keeps what an earlier run has left (a module's variable, a cache, a class "
-    "attribute), or takes time or chance from elsewhere (time.time, uuid, secrets, the order of a "
-    "set). Make all of that anew in it, or pass it in"
+    "attribute, what a fixture made), or takes time or chance from elsewhere (time.time, uuid, "
+    "secrets, the order of a set). Make all of that anew in it"
 )
 
 
@@ -48,6 +48,7 @@ def fails(ran: Ran) -> bool:
     """
     if ran.error is None:
         return False
-    if not is_failure(ran.error):
-        raise ran.error
+    stranger = no_failure(ran.error)
+    if stranger is not None:
+        raise stranger
     return True

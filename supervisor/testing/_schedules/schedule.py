@@ -12,7 +12,7 @@ from . import text
 from .choosing import ByDeviations, Deviations, Recorder
 from .run import MAX_STEPS, Ran, Scenario, attempt, session
 from .scenario import check_scenario, identity_of
-from .telling import is_failure, told
+from .telling import no_failure, told
 
 T = TypeVar("T")
 
@@ -47,7 +47,12 @@ class Schedule:
     """
 
     deviations: Deviations = attrs.field(default=(), converter=_checked)
-    scenario: str | None = None
+    scenario: str | None = attrs.field(default=None)
+
+    @scenario.validator
+    def _check_scenario(self, attribute: object, value: object) -> None:
+        if not (value is None or (isinstance(value, str) and value and " " not in value)):
+            raise BadOption(f"a schedule's scenario is a name without spaces, not {value!r}")
 
     @property
     def preemptions(self) -> int:
@@ -83,6 +88,8 @@ class Schedule:
         """
         __tracebackhide__ = True  # what follows is the kit's; pytest shows the scenario's own lines
         check_scenario(async_fn, args, who="run")
+        if type(max_steps) is not int or max_steps < 1:
+            raise BadOption(f"max_steps must be a whole number from 1 on, not {max_steps!r}")
         self._check_name(async_fn)
         with session():
             chooser = self._chooser()
@@ -91,7 +98,7 @@ class Schedule:
             self._check_fit(chooser, ran)
             if ran.error is None:
                 return cast(T, ran.value)
-            if is_failure(ran.error):
+            if no_failure(ran.error) is None:
                 exact = Schedule(recorder.deviations, identity_of(async_fn))
                 story = told(async_fn, args, exact.deviations, str(exact), max_steps)
                 ran.error.add_note(story)

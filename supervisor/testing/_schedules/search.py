@@ -12,15 +12,14 @@ from M. Emmi, S. Qadeer and Z. Rakamaric, "Delay-Bounded Scheduling" (POPL 2011)
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import attrs
 
 from .choosing import Deviations
 
-MOST_OPTIONS = 255
-
-Family = tuple[Deviations, bytes]
+Family = tuple[Deviations, "array[int]"]
 """A schedule, and how many options there were at each choice point after its last preemption."""
 
 Child = Deviations
@@ -59,7 +58,7 @@ def children_of(family: Family) -> Iterator[Child]:
 def family_of(child: Child, options: Sequence[int]) -> Family:
     """What is left to vary after a schedule has been run."""
     passed = sum(gap + 1 for gap, _ in child)
-    return child, bytes(min(count, MOST_OPTIONS) for count in options[passed:])
+    return child, array("L", options[passed:])
 
 
 def search(

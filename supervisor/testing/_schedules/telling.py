@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 
-from ..errors import KitError, Unfinished
+import trio
+
+from ..errors import KitError, NeverEnds, Unfinished
 from . import story
 from .choosing import ByDeviations, Deviations
 from .recording import Recording
@@ -14,15 +16,30 @@ from .scenario import name_of
 from .where import origin
 
 
-def is_failure(error: BaseException) -> bool:
-    """Whether an error says that the scenario is wrong; a skip or an interruption does not.
+def leaves_of(error: BaseException) -> Iterator[BaseException]:
+    """What was raised, without the groups around it; Trio's own wrapper of a system task, too."""
+    if isinstance(error, BaseExceptionGroup):
+        for each in error.exceptions:
+            yield from leaves_of(each)
+    elif isinstance(error, trio.TrioInternalError) and error.__cause__ is not None:
+        yield from leaves_of(error.__cause__)
+    else:
+        yield error
+
+
+def no_failure(error: BaseException) -> BaseException | None:
+    """What of an error says nothing about the scenario: a skip, an interruption, a misuse.
 
     `pytest.fail` raises a BaseException, as `pytest.skip` does; they are told apart by name, since
     pytest need not be there.
     """
-    if isinstance(error, KitError):
-        return isinstance(error, Unfinished)
-    return isinstance(error, Exception | BaseExceptionGroup) or type(error).__name__ == "Failed"
+    return next((leaf for leaf in leaves_of(error) if not _is_failure(leaf)), None)
+
+
+def _is_failure(leaf: BaseException) -> bool:
+    if isinstance(leaf, KitError):
+        return isinstance(leaf, Unfinished)
+    return isinstance(leaf, Exception) or type(leaf).__name__ == "Failed"
 
 
 def told(
@@ -42,16 +59,21 @@ def told(
     lines = [f"schedule: {_shortened(story.plot(moves))}"]
     lines += [f"  {line}" for line in story.preemptions(moves)]
     if ran.error is not None and (place := origin(ran.error)) is not None:
-        lines.append(f"failed at {place}: {type(ran.error).__name__}{said(ran.error)}")
+        lines.append(f"failed at {place}: {said(ran.error)}")
+    if ran.error is None:
+        lines.append("run once more to be told of, it did not fail: it is not deterministic")
     lines += ["", story.timeline(moves, names), ""]
-    lines.append(f'run it again: replay("{replay_text}", {_call(async_fn, args)})')
+    steps = f", max_steps={max_steps}" if isinstance(ran.error, NeverEnds) else ""
+    lines.append(f'run it again: replay("{replay_text}", {_call(async_fn, args)}{steps})')
     return "\n".join(lines)
 
 
 def said(error: BaseException) -> str:
-    """The first line of what an error says; pytest adds many to an assertion's."""
-    line = str(error).partition("\n")[0]
-    return f": {line}" if line else ""
+    """What was raised first, in a line: pytest adds many to what an assertion says."""
+    first, *others = leaves_of(error)
+    line = str(first).partition("\n")[0]
+    more = f" (and {len(others)} more)" if others else ""
+    return type(first).__name__ + (f": {line}" if line else "") + more
 
 
 def _call(async_fn: object, args: Sequence[object]) -> str:

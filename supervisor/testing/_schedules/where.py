@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import CodeType, FrameType, TracebackType
@@ -15,9 +16,9 @@ import trio
 from .tasks import Task
 
 _HIDDEN = (
-    str(Path(__file__).resolve().parent.parent),  # the kit
-    str(Path(trio.__file__).parent),
-    str(Path(outcome.__file__).parent),
+    str(Path(__file__).resolve().parent.parent) + os.sep,  # the kit
+    str(Path(trio.__file__).parent) + os.sep,
+    str(Path(outcome.__file__).parent) + os.sep,
     contextlib.__file__,
     "<frozen",
     "<attrs",
