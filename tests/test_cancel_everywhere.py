@@ -63,7 +63,7 @@ from supervisor.testing.errors import (
 # --- what is counted ------------------------------------------------------------------------------
 
 
-def test_every_checkpoint_is_cancelled_in_both_ways() -> None:
+def test_every_checkpoint_is_cancelled_in_every_way() -> None:
     report = cancel_everywhere(two_sleeps)
     first = two_sleeps.__code__.co_firstlineno
     assert [(each.number, each.way, each.place.line, each.ended) for each in report.steps] == [
@@ -71,9 +71,80 @@ def test_every_checkpoint_is_cancelled_in_both_ways() -> None:
         (1, "deadline", first + 1, "cancelled"),
         (2, "scope", first + 2, "cancelled"),
         (2, "deadline", first + 2, "cancelled"),
+        (0, "late", first, "cancelled"),
+        (1, "late", first + 1, "cancelled"),
+        (2, "late", first + 2, "cancelled"),
     ]
     assert report.checkpoints == 2
     assert not report.forever
+
+
+class Gate:
+    """One may pass at a time, and it is counted who waits."""
+
+    def __init__(self) -> None:
+        self.waiting = 0
+        self.sem = trio.Semaphore(1)
+        self.opened = trio.Event()
+
+    async def open(self) -> None:
+        await trio.sleep(1)
+        self.opened.set()
+
+
+async def releases_what_it_never_had(gate: Gate) -> None:
+    try:
+        await gate.sem.acquire()
+        await trio.sleep(1)
+    finally:
+        gate.sem.release()
+
+
+async def counts_itself_for_ever(gate: Gate) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(gate.open)
+        await gate.opened.wait()
+        gate.waiting += 1
+        await gate.sem.acquire()
+        gate.waiting -= 1
+        gate.sem.release()
+
+
+async def passes(gate: Gate) -> None:
+    await trio.sleep(1)
+    async with gate.sem:
+        await trio.sleep(1)
+
+
+def is_free(gate: Gate) -> bool:
+    return gate.sem.value == 1 and not gate.waiting
+
+
+@pytest.mark.parametrize(
+    ("program", "number", "words"),
+    [
+        (releases_what_it_never_had, 0, "when it is cancelled before it begins, "),
+        (counts_itself_for_ever, 1, "cancels it just after checkpoint 1, test_cancel_everywhere"),
+    ],
+)
+def test_an_await_that_does_not_wait_is_cancelled_too(
+    program: Any, number: int, words: str
+) -> None:
+    """`acquire` of what is free looks for a cancellation, and then hands over under a shield."""
+    with pytest.raises(CancellationUnsafe, match=words) as raised:
+        cancel_everywhere(program, make=Gate, check=is_free)
+    wrong = raised.value
+    assert (wrong.number, wrong.way) == (number, "late")
+    assert f'only={number}, by="late")' in str(wrong)
+    with pytest.raises(CancellationUnsafe):
+        cancel_everywhere(program, make=Gate, check=is_free, only=number, by="late")
+    assert cancel_everywhere(passes, make=Gate, check=is_free).checkpoints == 3
+
+
+def test_one_that_waits_for_ever_is_cancelled_late_too() -> None:
+    report = cancel_everywhere(trio.sleep_forever)
+    assert report.forever
+    assert [each.way for each in report.steps] == ["scope", "deadline", "late", "late"]
 
 
 def test_the_report_reads_as_a_table() -> None:
@@ -185,7 +256,7 @@ def test_the_clock_stands_where_the_checkpoint_is() -> None:
             raise
 
     cancel_everywhere(program)
-    assert times == [0, 0, 5, 5]
+    assert times == [0, 0, 5, 5, 0, 5, 1005]  # the last three are late
 
 
 def test_arguments_are_passed_on() -> None:
@@ -280,7 +351,7 @@ def test_a_check_runs_inside_trio_after_each_run() -> None:
         times.append(trio.current_time())
 
     cancel_everywhere(two_sleeps, check=check)
-    assert len(times) == 1 + 4
+    assert len(times) == 1 + 2 * 3 + 1
 
 
 def test_a_check_without_arguments_goes_with_make_too() -> None:
@@ -298,7 +369,7 @@ def test_a_check_without_arguments_goes_with_make_too() -> None:
 
     report = cancel_everywhere(program, 3, make=make, check=lambda: called.append(1))
     assert report.checkpoints == 1  # those of `make` do not count
-    assert len(made) == len(called) == 3
+    assert len(made) == len(called) == 1 + 3 + 1
 
 
 def test_a_check_that_returns_false_fails() -> None:
@@ -498,11 +569,12 @@ def test_a_coroutine_object_is_refused_and_closed() -> None:
             BadScenario,
             "is called with no argument but what make returns",
         ),
-        ({"by": "magic"}, BadOption, 'by must be "scope", "deadline" or both, not \'magic\''),
+        ({"by": "magic"}, BadOption, "\"late\" or some of them, not 'magic'"),
         ({"by": ()}, BadOption, "by must be"),
         ({"by": 3}, BadOption, "by must be"),
         ({"by": [[]]}, BadOption, "by must be"),
-        ({"only": 0}, BadOption, "only must be a whole number from 1 on, not 0"),
+        ({"only": 0, "by": "scope"}, BadOption, "only must be a whole number from 1 on, not 0"),
+        ({"only": -1}, BadOption, "only must be a whole number from 0 on, not -1"),
         ({"only": True}, BadOption, "only must be a whole number"),
         ({"only": 3}, BadOption, "only=3, but two_sleeps has no more than 2 checkpoints"),
         ({"max_checkpoints": 1.5}, BadOption, "max_checkpoints must be a whole number"),
@@ -629,7 +701,7 @@ def test_other_warnings_of_the_program_are_shown() -> None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         cancel_everywhere(program)
-    assert [str(each.message) for each in caught] == ["old"] * 3
+    assert [str(each.message) for each in caught] == ["old"] * 5
 
 
 def test_warnings_that_are_errors_stay_errors() -> None:
@@ -680,7 +752,7 @@ def test_a_long_series_says_on_a_terminal_how_far_it_is(monkeypatch: pytest.Monk
     monkeypatch.setattr(progress_module, "QUIET_SECONDS", 0.0)
     monkeypatch.setattr(progress_module, "EVERY_SECONDS", 0.0)
     cancel_everywhere(two_sleeps)
-    assert "\rtwo_sleeps: cancelled 3 times of 4" in terminal.getvalue()
+    assert "\rtwo_sleeps: cancelled 6 times of 7" in terminal.getvalue()
     assert terminal.getvalue().endswith(" \r")
     written = terminal.getvalue()
     cancel_everywhere(two_sleeps, progress=False)

@@ -125,7 +125,7 @@ def test_the_pages_have_blocks_of_every_kind() -> None:
     assert len(blocks(RACE_KIT)) == 1
     found = blocks(HOWTO)
     assert {block.language for block in found} == {"python", "sh"}
-    assert [block.fails for block in found].count(True) == 4
+    assert [block.fails for block in found].count(True) == 5
     assert sum(bool(block.expected) for block in found) >= 8
 
 

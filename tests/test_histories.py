@@ -69,7 +69,7 @@ from supervisor.testing.commands import (
     Ticks,
     Wait,
 )
-from supervisor.testing.errors import BadOption, KitError
+from supervisor.testing.errors import BadOption, BadScenario, KitError
 
 ALL = vars(words)
 OVER = ("process", "name", "wire", "faulty")
@@ -934,3 +934,15 @@ def test_the_end_of_an_attempt_that_was_followed_at_once_is_kept() -> None:
         ("a", 1): "cancelled",
         ("a", 2): "succeeded",
     }
+
+
+def test_a_work_of_ones_own_is_checked_at_once() -> None:
+    async def send(to: str) -> None: ...
+
+    with pytest.raises(BadScenario, match=r"Start\(work=\) needs an `async def`"):
+        Start("a", work=print)  # type: ignore[arg-type]
+    with pytest.raises(BadScenario, match="cannot be called with no arguments"):
+        Start("a", work=send)
+    with pytest.raises(BadOption, match="must be a list of arguments, not 'xy'"):
+        Start("a", work=send, arguments="xy")
+    assert Start("a", work=send, arguments=["x"]).arguments == ("x",)

@@ -190,6 +190,9 @@ def test_a_wrong_use_is_told_before_any_fixture_is_set_up(tests: Tests, mode: st
         @pytest.mark.race(preemption=1)
         async def test_option(never): pass
 
+        @pytest.mark.race(args=(1,))
+        async def test_args(): pass
+
         @pytest.mark.race(3)
         async def test_position(never): pass
 
@@ -206,11 +209,12 @@ def test_a_wrong_use_is_told_before_any_fixture_is_set_up(tests: Tests, mode: st
         """,
         *MODES[mode],
     )
-    result.assert_outcomes(errors=7)
+    result.assert_outcomes(errors=8)
     says = {
         "test_sync": "it is not async",
         "test_generator": "it has a `yield`",
         "test_option": "there is no option 'preemption'; did you mean 'preemptions'?",
+        "test_args": "there is no option 'args'",
         "test_position": "options are given by name, such as preemptions=3, not as (3,)",
         "test_async_fixture": "its fixture 'loop_needed' is async",
         "test_given": "it is a Hypothesis test too; draw the schedule there",

@@ -50,15 +50,16 @@ for absent in ("hypothesis", "pytest", "_pytest"):
     sys.modules[absent] = None
 from supervisor import testing
 needing = []
-for name in testing.__all__:
+for name in sorted(testing._HOME):
     try:
         getattr(testing, name)
     except ModuleNotFoundError as error:
         needing.append(name)
         assert "pip install 'trio-supervisor[testing]'" in str(error), error
-print(needing)
+from supervisor.testing import *
+print(needing, {*needing} & {*dir(testing), *testing.__all__}, "explore" in testing.__all__)
 """
-    assert run(code).strip() == "['JobMachine', 'histories', 'schedules']"
+    assert run(code).strip() == "['JobMachine', 'histories', 'schedules'] set() True"
 
 
 def test_nothing_is_imported_before_it_is_used() -> None:

@@ -12,6 +12,7 @@ Hypothesis (`pip install trio-supervisor[testing]`), the rest needs nothing more
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -76,7 +77,10 @@ _NAMES = {
 
 _HOME = {name: home for home, names in _NAMES.items() for name in names.split()}
 
-__all__ = sorted(_HOME)
+_DRAWING = ("JobMachine", "histories", "schedules")
+
+# Without Hypothesis, `help` and `import *` would fail at these.
+__all__ = sorted(set(_HOME) if find_spec("hypothesis") else set(_HOME).difference(_DRAWING))
 
 
 def __getattr__(name: str) -> Any:
@@ -97,4 +101,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOME})
+    return sorted({*globals(), *__all__})

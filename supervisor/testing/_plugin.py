@@ -28,7 +28,11 @@ from .errors import KitError
 
 __all__ = ["Race", "Watch", "prepare"]
 
-OPTIONS = tuple(inspect.signature(explore).parameters)[1:]
+OPTIONS = tuple(
+    name
+    for name, parameter in inspect.signature(explore).parameters.items()
+    if parameter.kind is parameter.KEYWORD_ONLY
+)
 """What the mark takes: all but the scenario."""
 
 LINES_SHOWN = 50

@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 
 from .._schedules.run import Scenario
-from .._schedules.scenario import name_of
+from .._schedules.scenario import beginning_of, name_of
 from .._schedules.schedule import Schedule
 from .._schedules.where import Place, origin
 from ..errors import BadOption, KitError, NotDeterministic, Unfinished
@@ -51,7 +51,9 @@ def cancel_everywhere(
     """Run an async function again and again, cancelled at its 1st checkpoint, its 2nd, and so on.
 
     A plain function, to be called from a sync test; each run is a `trio.run` of its own, on a clock
-    that jumps. A checkpoint is where a task of the scenario hands over to Trio. After each run
+    that jumps. A checkpoint is where a task of the scenario hands over to Trio. It is cancelled
+    there, and, in other runs, just after it: before the first one, and when a task already comes
+    back from one, so that whatever it awaits next is where it learns of it. After each run
     nothing may be left that the scenario began, no cleanup may have been cut short, and `check`
     must pass. That holds for the first run too, which is not cancelled and counts the checkpoints.
 
@@ -73,9 +75,11 @@ def cancel_everywhere(
             an argument.
         make: a function, sync or async, that makes what one run works on; `async_fn` gets it as
             its first argument.
-        by: how to cancel: "scope" calls `CancelScope.cancel`; "deadline" lets a deadline be
-            reached at the checkpoint. Both, unless told otherwise.
-        only: cancel at this checkpoint and no other, to look at one failure again.
+        by: how to cancel: "scope" calls `CancelScope.cancel` at the checkpoint; "deadline" lets a
+            deadline be reached there; "late" calls `cancel` just after it. All of them, unless
+            told otherwise.
+        only: cancel at this checkpoint and no other, to look at one failure again; 0 is before
+            the first.
         may_raise: exceptions with which a cancelled scenario may end. Any other one fails.
         cleanup: whether to look for cleanup that was cut short.
         max_checkpoints: the most checkpoints that the scenario may have.
@@ -106,7 +110,7 @@ def cancel_everywhere(
             options.checked_schedule(schedule).deviations,
         ),
         ways=options.checked_ways(by),
-        only=None if only is None else options.checked_whole("only", only),
+        only=options.checked_only(only, options.checked_ways(by)),
         may_raise=options.checked_exceptions(may_raise),
         most=options.checked_whole("max_checkpoints", max_checkpoints),
     )
@@ -128,7 +132,10 @@ class _Everywhere:
         sees = not self.once.cleanup or sees_cleanup()
         plain = self._undisturbed()
         places = plain.places
-        todo = [(number, way) for number in self._numbers(places) for way in self.ways]
+        numbers = self._numbers(places)
+        todo = [(number, way) for number in numbers if number for way in self.ways if way != "late"]
+        # These come last: what is wrong at a checkpoint is told of that one.
+        todo += [(number, "late") for number in numbers if "late" in self.ways]
         steps = [
             self._cancelled(number, way, places)
             for number, way in shown(name_of(self.once.async_fn), todo, progress)
@@ -162,7 +169,7 @@ class _Everywhere:
 
     def _numbers(self, places: list[Place]) -> Sequence[int]:
         if self.only is None:
-            return range(1, len(places) + 1)
+            return range(len(places) + 1)
         if self.only > len(places):
             raise BadOption(
                 f"only={self.only}, but {self._name()} has no more than {len(places)} checkpoints"
@@ -172,10 +179,10 @@ class _Everywhere:
     # --- with one ---------------------------------------------------------------------------------
 
     def _cancelled(self, number: int, way: str, places: list[Place]) -> CancelledAt:
-        place = places[number - 1]
+        place = places[number - 1] if number else beginning_of(self.once.async_fn)
         max_steps = STEPS + 10 * len(places)
         ran = self._twice_if_left(lambda: self.once.cancelled(number, way, max_steps))
-        if ran.place != place:
+        if number and ran.place != place:
             came = "it was not reached" if ran.place is None else f"it was at {ran.place}"
             raise NotDeterministic(
                 f"{self._name()} does not do the same in each run: checkpoint {number} was at "
@@ -239,11 +246,16 @@ class _Everywhere:
     def _headline(self, number: int, way: str, place: Place | None) -> str:
         if place is None:
             return f"{self._name()} is not safe even when nothing cancels it"
-        how = "a scope around it" if way == "scope" else "a deadline"
-        return f"{self._name()} is not safe when {how} cancels it at checkpoint {number}, {place}"
+        if not number:
+            return f"{self._name()} is not safe when it is cancelled before it begins, {place}"
+        how = "a deadline" if way == "deadline" else "a scope around it"
+        after = "just after" if way == "late" else "at"
+        return (
+            f"{self._name()} is not safe when {how} cancels it {after} checkpoint {number}, {place}"
+        )
 
     def _again(self, number: int, way: str) -> str:
-        if not number:
+        if not way:
             return ""
         given = ", ..." if self.once.args or self.once.check or self.once.make else ""
         again = f'cancel_everywhere({self._name()}{given}, only={number}, by="{way}")'

@@ -93,8 +93,11 @@ class Once:
         return self._run(most + 1, "scope", inf if self.deviations else FAR, keeps_all=True)
 
     def cancelled(self, number: int, way: str, max_steps: int) -> Ran:
-        """Run it and cancel it at the checkpoint of this number, if it gets there."""
-        return self._run(number, way, inf, max_steps)
+        """Run it and cancel it at the checkpoint of this number, if it gets there.
+
+        A task that is to be cancelled when it has come back may never come back.
+        """
+        return self._run(number, way, FAR if way == "late" else inf, max_steps)
 
     def _run(
         self,
@@ -109,6 +112,7 @@ class Once:
         steps = Steps(
             number,
             _CANCEL[way],
+            late=way == "late",
             keeps_all=keeps_all,
             cleanups=cleanups if self.cleanup else None,
         )
@@ -157,7 +161,7 @@ def _by_deadline(scope: trio.CancelScope, number: int) -> None:
     scope.deadline = trio.current_time()
 
 
-_CANCEL = {"scope": _by_scope, "deadline": _by_deadline}
+_CANCEL = {"scope": _by_scope, "deadline": _by_deadline, "late": _by_scope}
 
 
 @attrs.define

@@ -14,6 +14,7 @@ __all__ = [
     "WAYS",
     "checked_exceptions",
     "checked_function",
+    "checked_only",
     "checked_scenario",
     "checked_schedule",
     "checked_ways",
@@ -21,8 +22,10 @@ __all__ = [
     "takes_one",
 ]
 
-WAYS = ("scope", "deadline")
-"""How a scenario can be cancelled: by `CancelScope.cancel`, or by a deadline that is reached."""
+WAYS = ("scope", "deadline", "late")
+"""How a scenario can be cancelled: by `CancelScope.cancel`, by a deadline that is reached, or by
+`cancel` when the task already comes back from the checkpoint, so that the next one is the first to
+know."""
 
 
 def checked_scenario(async_fn: object, args: Sequence[object], makes: bool) -> None:
@@ -44,18 +47,29 @@ def checked_ways(by: Any) -> tuple[str, ...]:
     several = isinstance(ways, tuple | list | set | frozenset)
     if several and ways and all(way in WAYS for way in ways):
         return tuple(way for way in WAYS if way in ways)
-    raise BadOption(f'by must be "scope", "deadline" or both, not {by!r}')
+    raise BadOption(f'by must be "scope", "deadline", "late" or some of them, not {by!r}')
 
 
-def checked_whole(name: str, value: object) -> int:
-    """A number from 1 on.
+def checked_whole(name: str, value: object, least: int = 1) -> int:
+    """A number from 1 on, or from `least` on.
 
     Raises:
         BadOption: it is something else.
     """
-    if type(value) is not int or value < 1:
-        raise BadOption(f"{name} must be a whole number from 1 on, not {value!r}")
+    if type(value) is not int or value < least:
+        raise BadOption(f"{name} must be a whole number from {least} on, not {value!r}")
     return value
+
+
+def checked_only(only: object, ways: Sequence[str]) -> int | None:
+    """The one checkpoint to cancel at; 0, before the first, can only be late.
+
+    Raises:
+        BadOption: it is something else.
+    """
+    if only is None:
+        return None
+    return checked_whole("only", only, 0 if "late" in ways else 1)
 
 
 def checked_exceptions(may_raise: object) -> tuple[type[Exception], ...]:

@@ -23,9 +23,9 @@ class CancelledAt:
     """One run, cancelled at one checkpoint.
 
     Attributes:
-        number: of the checkpoint, from 1.
-        way: "scope" or "deadline".
-        place: the source line of the checkpoint.
+        number: of the checkpoint, from 1; 0 if it was cancelled before it began.
+        way: "scope", "deadline" or "late".
+        place: the source line of the checkpoint; with 0, of the scenario.
         ended: how the scenario ended: "cancelled"; "returned", which is to say that it swallowed
             the cancellation, or had nothing left to wait for; or "raised", with an exception that
             `may_raise` allows.
@@ -72,13 +72,15 @@ class CancellationUnsafe(AssertionError):
     The cause (`__cause__`) is what the check or the scenario raised, if one did.
 
     Attributes:
-        number: of the checkpoint, from 1; 0 if something was wrong without any cancellation.
-        way: "scope" or "deadline"; "" with number 0.
-        place: the source line of the checkpoint; None with number 0.
+        number: of the checkpoint, from 1; 0 if it was cancelled before it began, or not at all.
+        way: "scope", "deadline" or "late"; "" if something was wrong without any cancellation.
+        place: the source line of the checkpoint; None without a cancellation.
         problems: what was wrong, each in words.
         left: what was left behind.
         cut: the cleanups that were cut short.
     """
+
+    __module__ = "supervisor.testing"
 
     def __init__(
         self,

@@ -18,7 +18,8 @@ class Steps(trio.abc.Instrument):
 
     A checkpoint is where one of them hands over to Trio. There the scope is cancelled, so that a
     task that waits is woken at that very line, and a task that only let others go on finds itself
-    cancelled when it comes back.
+    cancelled when it comes back. Or, `late`, just before it comes back, so that this line is passed
+    as if nothing had happened, and the next one finds it cancelled; 0 is before the first step.
 
     Attributes:
         count: how many checkpoints there were before the scope was cancelled.
@@ -32,6 +33,7 @@ class Steps(trio.abc.Instrument):
         at: int,
         cancel: Callable[[trio.CancelScope, int], None],
         *,
+        late: bool = False,
         keeps_all: bool = False,
         cleanups: Cleanups | None = None,
     ) -> None:
@@ -41,6 +43,8 @@ class Steps(trio.abc.Instrument):
         self.error: Exception | None = None
         self._at = at
         self._cancel = cancel
+        self._late = late
+        self._coming_back: trio.lowlevel.Task | None = None
         self._keeps_all = keeps_all
         self._cleanups = cleanups
         self._below: set[trio.lowlevel.Task] = set()
@@ -52,6 +56,8 @@ class Steps(trio.abc.Instrument):
         with scope:
             self._below.add(trio.lowlevel.current_task())
             self._scope = scope
+            if self._late and not self._at:
+                self._cancel(scope, 0)
             try:
                 yield
             finally:
@@ -67,6 +73,10 @@ class Steps(trio.abc.Instrument):
         self._below.discard(task)
 
     def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        if task is self._coming_back and self._scope is not None:
+            self._coming_back = None
+            with self._kept():
+                self._cancel(self._scope, self._at)
         if self._cleanups is not None and task in self._below:
             with self._kept():
                 self._cleanups.before_step(task)
@@ -86,7 +96,10 @@ class Steps(trio.abc.Instrument):
             self.places.append(_place(task))
         if self.count == self._at:
             self.place = _place(task)
-            self._cancel(scope, self.count)
+            if self._late:
+                self._coming_back = task
+            else:
+                self._cancel(scope, self.count)
 
     @contextmanager
     def _kept(self) -> Iterator[None]:

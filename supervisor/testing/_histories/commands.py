@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 import attrs
 
 from ..._policy import JOB_ID
+from .._schedules.scenario import check_scenario
 from ..errors import BadOption
 from .faults import Fault, Pasted
 
@@ -94,6 +95,12 @@ def _work(instance: object, attribute: attrs.Attribute[Any], value: Any) -> None
         raise BadOption(f"{_of(instance, attribute)} must be an async function, not {value!r}")
 
 
+def _arguments(value: Any) -> tuple[Any, ...]:
+    if isinstance(value, str | bytes):
+        raise BadOption(f"Start(arguments=) must be a list of arguments, not {value!r}")
+    return tuple(value)
+
+
 def _of(instance: object, attribute: attrs.Attribute[Any]) -> str:
     return f"{type(instance).__name__}({attribute.name}=)"
 
@@ -164,7 +171,11 @@ class Start(Pasted):
     work: Callable[..., Awaitable[Any]] | None = attrs.field(
         default=None, validator=_optional(_work)
     )
-    arguments: tuple[Any, ...] = attrs.field(default=(), converter=tuple)
+    arguments: tuple[Any, ...] = attrs.field(default=(), converter=_arguments)
+
+    def __attrs_post_init__(self) -> None:
+        if self.work is not None:
+            check_scenario(self.work, self.arguments, who="Start(work=)")
 
 
 @attrs.frozen(repr=False)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BadScenario
+from .where import Place
 
 
 def check_scenario(async_fn: object, args: Sequence[object] = (), *, who: str = "explore") -> None:
@@ -69,6 +70,15 @@ def name_of(async_fn: object) -> str:
     return str(name).replace("<locals>.", "").replace("<lambda>", "lambda")
 
 
+def beginning_of(async_fn: object) -> Place:
+    """The line at which a scenario is defined."""
+    inner = inspect.unwrap(_unbound(async_fn))  # type: ignore[arg-type]
+    code = getattr(inner, "__code__", None) or getattr(type(inner).__call__, "__code__", None)
+    if code is None:
+        return Place("?", 0, name_of(async_fn))
+    return Place(code.co_filename, code.co_firstlineno, code.co_name)
+
+
 def _unbound(async_fn: object) -> object:
     while isinstance(async_fn, partial):
         async_fn = async_fn.func
@@ -97,5 +107,5 @@ def _check_arguments(
         given = f"{len(args)} argument{'s' * (len(args) != 1)}" if args else "no arguments"
         raise BadScenario(
             f"{name}{signature} cannot be called with {given}: {exc}; "
-            f"bind them first: functools.partial({name}, ...)"
+            f"pass them along, or bind them: functools.partial({name}, ...)"
         ) from None

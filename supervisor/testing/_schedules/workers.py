@@ -37,7 +37,7 @@ def open_workers(
     Raises:
         BadScenario: the scenario cannot be imported by another process.
     """
-    _check_picklable(async_fn, args)
+    pickled = _pickled(async_fn, args)
     pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
 
     def run_all(children: Iterable[Child]) -> Iterator[Answer]:
@@ -46,7 +46,7 @@ def open_workers(
         try:
             while True:
                 while len(pending) < workers * AHEAD and (chunk := [*islice(remaining, CHUNK)]):
-                    pending.append(pool.submit(_run_chunk, async_fn, args, max_steps, chunk))
+                    pending.append(pool.submit(_run_chunk, pickled, max_steps, chunk))
                 if not pending:
                     return
                 yield from _answers(pending.popleft(), workers)
@@ -71,10 +71,9 @@ def _answers(chunk: Future[list[Answer]], workers: int) -> list[Answer]:
         ) from None
 
 
-def _run_chunk(
-    async_fn: Scenario, args: Sequence[object], max_steps: int, children: list[Child]
-) -> list[Answer]:
+def _run_chunk(pickled: bytes, max_steps: int, children: list[Child]) -> list[Answer]:
     """In a worker: run until one fails; the rest of the chunk would come later anyway."""
+    async_fn, args = pickle.loads(pickled)
     answers: list[Answer] = []
     with session():
         for answer in run_here(async_fn, args, max_steps, children):
@@ -84,9 +83,12 @@ def _run_chunk(
     return answers
 
 
-def _check_picklable(async_fn: Scenario, args: Sequence[object]) -> None:
+def _pickled(async_fn: Scenario, args: Sequence[object]) -> bytes:
+    """Here and once: the pool's own thread could not, while the scenario's module is imported."""
     try:
-        pickle.loads(pickle.dumps((async_fn, args)))
+        pickled = pickle.dumps((async_fn, args))
+        pickle.loads(pickled)
+        return pickled
     except Exception as exc:
         raise BadScenario(
             f"{name_of(async_fn)} cannot be sent to worker processes ({exc}); make it an async "
