@@ -656,7 +656,7 @@ async def leaves_a_generator_that_is_kept() -> None:
 
 LEAKS: list[tuple[Program, str, str]] = [
     (leaves_a_thread, "thread", "thread 'left'"),
-    (leaves_a_process, "process", "input()"),
+    (leaves_a_process, "process", "process"),
     (leaves_a_file_to_the_garbage_collector, "object", "unclosed file"),
     (leaves_a_file_in_a_cycle, "object", "unclosed file"),
     (leaves_a_file_open, "file", "/dev/null (descriptor "),

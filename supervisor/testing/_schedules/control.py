@@ -35,7 +35,7 @@ PATIENCE = 250
 """So many steps a task goes on while others are ready, before the longest ready has its turn.
 
 Without it a task that looks again and again (`while not ready: await trio.sleep(0)`) would keep the
-one that it waits for from ever running. If no other is ready, it is time that it waits for.
+one that it waits for from ever running.
 """
 
 
@@ -46,12 +46,18 @@ class Chooser(Protocol):
         """The number of an option; `ready` are the tasks in the order of their numbers."""
 
 
-LONG_PATIENCE = 5_000
-"""So many steps go by without a moment in which all wait, before time passes by itself."""
+EXTENSIONS = 3
+"""So often a run that has used up its steps gets as many again, and time passes, if it can.
+
+Then whoever looks again and again may be looking for a time that never comes otherwise.
+"""
 
 
 class Ending(Protocol):
-    """Ends a run that would not end by itself."""
+    """Ends a run that would not end by itself; says whether it has begun to."""
+
+    @property
+    def verdict(self) -> object: ...
 
     def deadlock(self) -> None: ...
 
@@ -104,7 +110,8 @@ class Control:
         self._queue: dict[Task, None] = {}
         self._last: Task | None = None
         self._streak = 0
-        self._busy = 0
+        self._steps_at_once = max_steps
+        self._extensions = EXTENSIONS
 
     def forget(self) -> None:
         """Let go of the tasks: the run is over."""
@@ -120,8 +127,7 @@ class Control:
             return
         self.steps += 1
         if self.steps > self.max_steps:
-            self._judged()
-            self.max_steps += self._ending.endless()
+            self._used_up()
         last = self._last
         if last is not None and last._abort_func is not None:  # it has just begun to wait
             self._look_at(last)
@@ -151,6 +157,16 @@ class Control:
     def uniform(self, low: float, high: float) -> float:
         return float(self._trios_own.uniform(low, high))
 
+    def _used_up(self) -> None:
+        """All steps have been taken that are allowed."""
+        if self._extensions and not self._ending.verdict and self._seconds_to_next() < inf:
+            self._extensions -= 1
+            self.max_steps += self._steps_at_once
+            self._pass_time()
+        else:
+            self._judged()
+            self.max_steps += self._ending.endless()
+
     def _judged(self) -> None:
         """What follows is the kit's own doing, and no part of the story."""
         if self._watcher is not None:
@@ -168,7 +184,6 @@ class Control:
             self._pass_time()
 
     def _pass_time(self) -> None:
-        self._busy = 0
         seconds = self._seconds_to_next()
         self.clock.jump(seconds)
         if self._watcher is not None:
@@ -185,11 +200,6 @@ class Control:
     def _next(self, queue: dict[Task, None]) -> Task | None:
         can_pass = self._seconds_to_next() < inf
         last = self._last
-        self._busy += 1
-        if can_pass and self._only_looks_again(queue):
-            self._streak = 0
-            self._pass_time()
-            return None
         if len(queue) == 1 and not can_pass:
             (task,) = queue
             if task is last:
@@ -218,11 +228,6 @@ class Control:
         if chosen is None:
             self._pass_time()
         return chosen
-
-    def _only_looks_again(self, queue: dict[Task, None]) -> bool:
-        """Whether what is ready seems to wait for time, without sleeping."""
-        alone = len(queue) == 1 and self._last in queue and self._streak >= PATIENCE
-        return alone or self._busy >= LONG_PATIENCE
 
     def _seconds_to_next(self) -> float:
         """Seconds to the next deadline; inf if there is none."""
